@@ -1,0 +1,75 @@
+"""What the command line makes of its arguments before LightningCLI sees them, and how it complains."""
+
+import re
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from blocklearn.errors import UserError
+from blocklearn.run_folder import RunFolder, find_config
+
+DEFAULT_CONFIG = "bt_digits.yaml"
+CONFIG_FLAGS = ("--config", "-c")
+
+
+def locate_configs(args: list[str]) -> list[str]:
+    """Replace the names of shipped configurations by their paths, and supply a configuration where none is given: the
+    run's own for a checkpoint, scikit-learn's digits for `fit`."""
+    located: list[str] = []
+    expects_name = False
+    for arg in args:
+        flag, equals, name = arg.partition("=")
+        if expects_name:
+            located.append(str(find_config(arg)))
+        elif flag in CONFIG_FLAGS and equals:
+            located.append(f"--config={find_config(name)}")
+        else:
+            located.append(arg)
+        expects_name = arg in CONFIG_FLAGS
+    wants_config = bool(args) and args[0] in ("fit", "validate", "test", "predict") and not {"-h", "--help"} & set(args)
+    if wants_config and not any(arg.partition("=")[0] in CONFIG_FLAGS for arg in args):
+        located.insert(1, f"--config={_implied_config(args)}")
+    return located
+
+
+def _implied_config(args: list[str]) -> Path:
+    checkpoint = _value_of("--model.checkpoint", args)
+    if checkpoint and args[0] != "fit":
+        own = RunFolder.of_checkpoint(Path(checkpoint)).config
+        if Path(checkpoint).is_file() and not own.is_file():
+            raise UserError(f"there is no {own} beside the checkpoint: name the run's configuration with --config")
+        if own.is_file():
+            return own
+    print(f"No --config: taking {DEFAULT_CONFIG}.", file=sys.stderr)
+    return find_config(DEFAULT_CONFIG)
+
+
+def _value_of(flag: str, args: list[str]) -> str | None:
+    for position, arg in enumerate(args):
+        if arg == flag and position + 1 < len(args):
+            return args[position + 1]
+        if arg.startswith(f"{flag}="):
+            return arg.partition("=")[2]
+    return None
+
+
+class CommandParser(LightningArgumentParser):
+    """Complains in one line, and names the nearest right key for a wrong one."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        told = " ".join(str(message).split())
+        suggestion = self._suggest(told)
+        print(f"{self.prog}: error: {told}{suggestion}", file=sys.stderr)
+        sys.exit(2)
+
+    def _suggest(self, message: str) -> str:
+        unknown = re.search(r"unrecognized arguments: --([\w.]+)|[Kk]ey '?\"?([\w.]+)'?\"? is not expected", message)
+        if not unknown:
+            return ""
+        wrong = unknown.group(1) or unknown.group(2)
+        known = sorted({action.dest for action in self._actions})
+        near = get_close_matches(wrong, known, n=1, cutoff=0.5)
+        return f" Did you mean {near[0]}?" if near else ""

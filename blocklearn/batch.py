@@ -1,0 +1,19 @@
+"""What a data module hands to a model."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """One batch of samples, each in one or more views.
+
+    Attributes:
+        views: one tensor a view, each `(B, C, H, W)`, normalised.
+        label: `(B,)` integers, -1 where a sample has no label.
+        index: `(B,)` position of each sample in its data set.
+    """
+
+    views: list[Tensor]
+    label: Tensor
+    index: Tensor

@@ -1,0 +1,1 @@
+"""The heart: stages, blocks and the isolated walk over them."""

@@ -1,0 +1,50 @@
+"""The contract between a block and what it optimises."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from blocklearn.batch import Batch
+from blocklearn.blocks.stage import StageSpec
+
+
+class ObjectiveOutput(NamedTuple):
+    """What an objective makes of a block's features.
+
+    Attributes:
+        loss: scalar, with graph.
+        metrics: detached scalars for the log; a criterion says which way is good.
+        embeddings: one detached tensor a view, `(B, D)`, or empty where the objective has none.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    embeddings: Sequence[Tensor] = ()
+
+
+class Objective(nn.Module):
+    """All that a block optimises on top of its features. Subclass it, take the block's `StageSpec` as first argument,
+    and write `forward`; where the objective has a feature worth probing, set `pooled_width` and write `pooled` too.
+
+    Attributes:
+        pooled_width: components of the feature that `pooled` returns; None where there is none.
+    """
+
+    pooled_width: int | None = None
+
+    def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
+        """The local loss.
+
+        Args:
+            features: one map a view, in the layout of the stage, e.g. `(B, C, H, W)`.
+            batch: the batch they were made from.
+        """
+        raise NotImplementedError
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """The `(B, pooled_width)` feature that is published for this objective: its pooling's output."""
+        raise NotImplementedError
+
+
+ObjectiveFactory = Callable[[StageSpec], Objective]

@@ -1,0 +1,65 @@
+"""How a block is updated from its loss: optimizer, learning rate, clipping, accumulation."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from blocklearn.errors import UserError
+from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
+
+OptimizerFactory = Callable[[Iterable[Tensor]], Optimizer]
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """One rule for every block; each block gets an optimizer of its own from it.
+
+    Attributes:
+        optimizer: builds an optimizer over a block's parameters; its `lr` is the peak of the curve.
+        lr_schedule: the curve, a function of the batch count.
+        lr_reference_batch: where set, the peak is the optimizer's `lr` times batch size / this number.
+        gradient_clip_norm: largest norm of a block's gradient; each block is clipped by itself.
+        accumulate_batches: an update every so many batches, with the mean of their gradients.
+    """
+
+    optimizer: OptimizerFactory = AdamW
+    lr_schedule: LRSchedule = field(default_factory=WarmupCosine)
+    lr_reference_batch: int | None = None
+    gradient_clip_norm: float | None = None
+    accumulate_batches: int = 1
+
+    def __post_init__(self) -> None:
+        if self.accumulate_batches < 1:
+            raise UserError(f"accumulate_batches must be at least 1, got {self.accumulate_batches}")
+        if self.gradient_clip_norm is not None and self.gradient_clip_norm <= 0:
+            raise UserError(f"gradient_clip_norm must be positive or null, got {self.gradient_clip_norm}")
+
+    def build_optimizer(self, block: nn.Module, batch_size: int | None) -> Optimizer:
+        """The optimizer of one block. `batch_size` counts over all processes."""
+        optimizer = self.optimizer([p for p in block.parameters() if p.requires_grad])
+        scale = 1.0
+        if self.lr_reference_batch is not None:
+            if batch_size is None:
+                raise UserError("lr_reference_batch needs a data module that states its batch_size")
+            scale = batch_size / self.lr_reference_batch
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"] * scale
+        return optimizer
+
+    def set_lr(self, optimizer: Optimizer, step: int, steps_per_epoch: float, total_steps: int) -> float:
+        """Put the optimizer on the curve for batch `step`; returns the first group's learning rate."""
+        factor = self.lr_schedule.factor(step, steps_per_epoch, total_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        return optimizer.param_groups[0]["lr"]
+
+    def apply(self, optimizer: Optimizer) -> None:
+        """Clip, step, and free the gradients, so that no two blocks' gradients exist at once."""
+        if self.gradient_clip_norm is not None:
+            params = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(params, self.gradient_clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)

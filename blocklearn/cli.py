@@ -1,0 +1,203 @@
+"""The command line: fit, validate, test, predict."""
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+
+import blocklearn.data
+import blocklearn.objectives
+import blocklearn.optim  # noqa: F401  (imported so that their classes can be named without a path)
+from blocklearn import __version__
+from blocklearn.arguments import CommandParser, locate_configs
+from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.blocks.checkpoint import STRUCTURE, read_checkpoint
+from blocklearn.callbacks.export_backbone import ExportBackbone
+from blocklearn.callbacks.last_checkpoint import LastCheckpoint
+from blocklearn.callbacks.write_features import WriteFeatures
+from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.errors import UserError
+from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, run_linear_probe
+from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
+from blocklearn.interop.files import replacing
+from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb
+from blocklearn.reporting.plots import plot_accuracy
+from blocklearn.reporting.tables import print_blocks, print_probe
+from blocklearn.run_folder import RunFolder
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """`config.yaml` in the run's folder: everything that `--config` needs to repeat the run."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        if stage != "fit" or self.already_saved or not trainer.is_global_zero:
+            return
+        config = self.config.clone()
+        for key in ("ckpt_path", "config"):
+            config.pop(key, None)
+        with replacing(RunFolder(Path(trainer.default_root_dir)).config) as unfinished:
+            self.parser.save(config, str(unfinished), skip_none=False, overwrite=True, multifile=False)
+        self.already_saved = True
+
+
+class BlocklearnCLI(LightningCLI):
+    """LightningCLI over `BlockwiseModule` and any `ImageDataModule`, with a folder for every run."""
+
+    folder: RunFolder
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            BlockwiseModule,
+            ImageDataModule,
+            save_config_callback=SaveRunConfig,
+            trainer_defaults={"enable_model_summary": False},
+            seed_everything_default=0,
+            parser_kwargs={"prog": "blocklearn", "description": DESCRIPTION, "version": __version__},
+            parser_class=CommandParser,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        own = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders", "weights_only"}
+        evaluation = own | {"ckpt_path", "verbose"}
+        return {
+            "fit": own,
+            "validate": evaluation,
+            "test": evaluation,
+            "predict": evaluation | {"return_predictions"},
+        }
+
+    def add_arguments_to_parser(self, parser: Any) -> None:
+        parser.add_class_arguments(ProbeSettings, "probe")
+        parser.add_class_arguments(WandbSettings, "wandb")
+
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would merge the checkpoint's hyper-parameters over the configuration; ours holds none."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        self.folder = self._choose_folder(config)
+        if self.subcommand == "fit":
+            self._prepare_fit(config)
+        elif config.model.checkpoint:
+            # The checkpoint says how its backbone is grouped, so that any of them can be probed under one configuration.
+            config.model.blocks = read_checkpoint(config.model.checkpoint)[STRUCTURE]["blocks"]
+        else:
+            print("No --model.checkpoint: the network has its initial weights.", file=sys.stderr)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        callbacks = list(config["callbacks"] or [])
+        if self.subcommand == "fit" and not config["fast_dev_run"]:
+            callbacks.append(ExportBackbone(self.folder.backbone))
+            if config["enable_checkpointing"] is not False:
+                callbacks.append(LastCheckpoint(self.folder.checkpoints))
+        if self.subcommand == "predict":
+            callbacks.append(WriteFeatures(self.folder.features))
+        plugins = config["plugins"] or []
+        plugins = [*(plugins if isinstance(plugins, list) else [plugins]), StreamingCheckpointIO()]
+        return super().instantiate_trainer(
+            **{
+                "default_root_dir": str(self.folder.path),
+                "callbacks": callbacks,
+                "plugins": plugins,
+                "logger": self._loggers(config["logger"]),
+                **kwargs,
+            }
+        )
+
+    def after_instantiate_classes(self) -> None:
+        print_blocks(self.model)
+        print(f"Run folder: {self.folder.path}")
+
+    def fit(self, model: BlockwiseModule, datamodule: ImageDataModule, ckpt_path: str | None = None) -> None:
+        self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        print(f"Trained: {self.folder.last_checkpoint} and {self.folder.backbone}")
+        print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
+
+    def test(self, model: BlockwiseModule, datamodule: ImageDataModule) -> list[ProbeRow]:
+        """Fit a linear probe on every stage, test it, and report."""
+        settings: ProbeSettings = self._get(self.config_init, "probe")
+        rows = run_linear_probe(model, datamodule, settings, self.trainer)
+        checkpoint = self.config[self.subcommand].model.checkpoint
+        results = {
+            "checkpoint": str(checkpoint) if checkpoint else None,
+            "dataset": datamodule.name,
+            "num_classes": datamodule.num_classes,
+            "rows": [row.as_dict() for row in rows],
+        }
+        with replacing(self.folder.probe / "results.json") as unfinished:
+            unfinished.write_text(json.dumps(results, indent=2) + "\n")
+        plot_accuracy({"": rows}, f"Linear probes on {datamodule.name}", self.folder.probe / "accuracy_by_block.png")
+        print_probe(rows, datamodule.name)
+        print(f"Written: {self.folder.probe / 'results.json'} and {self.folder.probe / 'accuracy_by_block.png'}")
+        return rows
+
+    def _choose_folder(self, config: Any) -> RunFolder:
+        if config.trainer.default_root_dir:
+            return RunFolder(Path(config.trainer.default_root_dir))
+        if self.subcommand != "fit" and config.model.checkpoint:
+            return RunFolder.of_checkpoint(Path(config.model.checkpoint))
+        return RunFolder.new(f"{config.model.backbone}_{config.data.class_path.rsplit('.', 1)[-1].lower()}")
+
+    def _prepare_fit(self, config: Any) -> None:
+        last = self.folder.last_checkpoint
+        if config.ckpt_path == "last":
+            config.ckpt_path = str(last)
+        if config.ckpt_path:
+            read_checkpoint(config.ckpt_path)
+        elif last.exists():
+            raise UserError(
+                f"{self.folder.path} holds a trained run already: go on with --ckpt_path last, or choose another "
+                "--trainer.default_root_dir"
+            )
+
+    def _loggers(self, chosen: Any) -> Any:
+        """The user's own, and a CSV file always; W&B where the user did not choose."""
+        if chosen is False or self.subcommand not in ("fit", "test"):
+            return [MetricsCSV(self.folder.path)] if self.subcommand == "fit" else False
+        folder = self.folder.path if self.subcommand == "fit" else self.folder.probe
+        loggers: list[Any] = [MetricsCSV(folder)]
+        if chosen in (None, True):
+            settings: WandbSettings = self._get(self.config_init, "wandb")
+            config = self.config[self.subcommand].as_dict()
+            loggers.append(build_wandb(settings, self.folder.path, config, str(self.subcommand)))
+        else:
+            loggers += chosen if isinstance(chosen, list) else [chosen]
+        return [logger for logger in loggers if logger is not None]
+
+
+DESCRIPTION = "Local, gradient-isolated learning: train a network block by block, and probe every block."
+
+
+def run(args: list[str]) -> int:
+    """Run the command line; returns the exit status. What the user can mend is told in one line."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    try:
+        BlocklearnCLI(locate_configs(args))
+    except UserError as error:
+        # From a loader process the error comes back wrapped in that process's traceback; its last line is the message.
+        print(f"blocklearn: error: {str(error).strip().splitlines()[-1].removeprefix(ERROR_NAME)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+ERROR_NAME = f"{UserError.__module__}.{UserError.__qualname__}: "

@@ -1,0 +1,21 @@
+"""Data modules and view recipes; they know no model."""
+
+from blocklearn.data.digits import Digits
+from blocklearn.data.image_folder import ImageFolder
+from blocklearn.data.synthetic import Synthetic
+from blocklearn.data.torchvision_sets import CIFAR10, CIFAR100, STL10, FashionMNIST
+from blocklearn.data.views import BarlowTwinsViews, ImageSpec, SmallImageViews, ViewRecipe
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "STL10",
+    "BarlowTwinsViews",
+    "Digits",
+    "FashionMNIST",
+    "ImageFolder",
+    "ImageSpec",
+    "SmallImageViews",
+    "Synthetic",
+    "ViewRecipe",
+]

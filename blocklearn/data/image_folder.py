@@ -1,0 +1,143 @@
+"""Images in folders, one folder a class: ImageNet and its like."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from blocklearn.data.datamodule import ImageDataModule, RecipeFactory
+from blocklearn.data.loader import LabelledImages
+from blocklearn.data.views import BarlowTwinsViews
+from blocklearn.errors import UserError
+from blocklearn.seeding import fold_seed
+
+
+class ImageFolder(ImageDataModule):
+    """`root/train/CLASS/IMAGE` and `root/val/CLASS/IMAGE` (or `root/test/...`).
+
+    Where there is neither `val` nor `test`, `held_out` of the training images, drawn once and for all, are kept for
+    testing and out of training. Images that lie in `root/train` itself have no label.
+
+    Args:
+        root: folder of the pretraining images.
+        batch_size: over all processes.
+        num_workers: loader processes; null for one a core, at most 8.
+        image_size: height and width of a view in pixels.
+        recipe: builds the views.
+        seed: of order and augmentation; null for the run's.
+        probe_root: folder of the labelled images for probing and testing; null for `root`.
+        held_out: part of the training images kept for testing where the folder has no test images, in (0, 1).
+
+    Raises:
+        UserError: when the data is asked for and is not there, or a file cannot be read; it names folder or file.
+    """
+
+    name = "ImageFolder"
+
+    def __init__(
+        self,
+        root: str | Path = "data/imagenet",
+        batch_size: int = 256,
+        num_workers: int | None = None,
+        image_size: int = 224,
+        recipe: RecipeFactory = BarlowTwinsViews,
+        seed: int | None = None,
+        probe_root: str | Path | None = None,
+        held_out: float = 0.2,
+    ) -> None:
+        super().__init__(recipe, root, batch_size, num_workers, image_size, seed)
+        if not 0 < held_out < 1:
+            raise UserError(f"data: held_out must lie between 0 and 1, got {held_out}")
+        self.probe_root = Path(probe_root) if probe_root is not None else self.root
+        self.held_out = held_out
+
+    @cached_property
+    def _pretraining(self) -> "FolderParts":
+        return FolderParts(self.root, self.held_out)
+
+    @cached_property
+    def _probing(self) -> "FolderParts":
+        return self._pretraining if self.probe_root == self.root else FolderParts(self.probe_root, self.held_out)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self._probing.classes)
+
+    def pretraining_images(self) -> LabelledImages:
+        return ImageFiles(self._pretraining.train)
+
+    def probe_images(self) -> LabelledImages:
+        return self._labelled(self._probing.train)
+
+    def test_images(self) -> LabelledImages:
+        return ImageFiles(self._probing.test)
+
+    def _labelled(self, files: Sequence[tuple[Path, int]]) -> LabelledImages:
+        if not self._probing.classes:
+            raise UserError(f"data: {self.probe_root} has no class folders to probe; name some with --data.probe_root")
+        return ImageFiles(files)
+
+
+class FolderParts:
+    """Training and test files of a root folder, as (path, label) pairs."""
+
+    def __init__(self, root: Path, held_out: float) -> None:
+        train = next((root / name for name in ("train", ".") if (root / name).is_dir()), None)
+        test = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
+        if train is None:
+            raise UserError(
+                f"data: there is no folder {root.resolve()}; name one with --data.root that holds train/CLASS/IMAGE and "
+                "val/CLASS/IMAGE (for ImageNet: the archives of image-net.org, unpacked one folder a class)"
+            )
+        self.classes = sorted(path.name for path in train.iterdir() if path.is_dir() and path != test)
+        files = list_images(train, self.classes)
+        if test is not None:
+            strangers = sorted({path.name for path in test.iterdir() if path.is_dir()} - set(self.classes))
+            if strangers:
+                raise UserError(f"data: class {strangers[0]} of {test} is not among the classes of {train}")
+            self.train, self.test = files, list_images(test, self.classes)
+        else:
+            order = torch.randperm(len(files), generator=torch.Generator().manual_seed(fold_seed(0))).tolist()
+            cut = round(len(files) * held_out)
+            self.train = [files[i] for i in sorted(order[cut:])]
+            self.test = [files[i] for i in sorted(order[:cut])]
+
+
+class ImageFiles:
+    """Images read from disk, as RGB."""
+
+    def __init__(self, files: Sequence[tuple[Path, int]]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        path, label = self.files[index]
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB"), label
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise UserError(f"data: cannot read the image {path}: {error}; mend or remove it") from error
+
+
+def list_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    """(path, label) of all images in the class folders, or, where there are none, of those in `folder` with label -1.
+
+    Raises:
+        UserError: where there is no image.
+    """
+    groups = [(folder / name, label) for label, name in enumerate(classes)] or [(folder, -1)]
+    files = [
+        (path, label)
+        for group, label in groups
+        if group.is_dir()
+        for path in sorted(group.rglob("*"))
+        if path.suffix.lower() in IMG_EXTENSIONS
+    ]
+    if not files:
+        raise UserError(f"data: no images in {folder.resolve()}; it should hold one folder a class with images in it")
+    return files

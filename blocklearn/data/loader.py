@@ -1,0 +1,124 @@
+"""Samples keyed by (seed, epoch, index, view), and a loader that resumes where it stopped."""
+
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from blocklearn.batch import Batch
+from blocklearn.seeding import fold_seed, keyed_randomness
+
+
+class LabelledImages(Protocol):
+    """A map-style data set of (RGB PIL image, label); label -1 where there is none."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Image.Image, int]: ...
+
+
+class KeyedViews(Dataset[Batch]):
+    """Views of images. An item is asked for by (epoch, index), and its augmentation depends on nothing else but the seed
+    and the view's number: not on workers, processes or what was drawn before.
+
+    Args:
+        images: the data set.
+        transforms: one a view, PIL image to tensor; they may draw from the global random streams.
+        seed: of the run.
+    """
+
+    def __init__(
+        self, images: LabelledImages, transforms: Sequence[Callable[[Image.Image], Tensor]], seed: int
+    ) -> None:
+        self.images = images
+        self.transforms = transforms
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, index = key
+        image, label = self.images[index]
+        views = []
+        for view, transform in enumerate(self.transforms):
+            with keyed_randomness(self.seed, epoch, index, view):
+                views.append(transform(image))
+        return Batch(views, torch.tensor(label), torch.tensor(index))
+
+
+class KeyedSampler(DistributedSampler[Any]):
+    """Yields (epoch, index) pairs in an order that depends on (seed, epoch) alone. With several processes each takes its
+    slice of every global batch, so the union of a step's batches is the same for any number of processes.
+
+    Args:
+        dataset: what is sampled.
+        batch_size: over all processes; a multiple of `num_replicas`.
+        shuffle: a new order each epoch, whole batches only; otherwise the data set's order, all samples.
+        seed: of the run.
+        num_replicas: number of processes.
+        rank: of this process.
+    """
+
+    def __init__(
+        self, dataset: Sized, batch_size: int, shuffle: bool, seed: int, num_replicas: int = 1, rank: int = 0
+    ) -> None:
+        super().__init__(dataset, num_replicas, rank, shuffle, seed, drop_last=shuffle)  # pyright: ignore[reportArgumentType]
+        self.batch_size = batch_size
+        self.skip_batches = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        count = len(self.dataset)  # pyright: ignore[reportArgumentType]
+        order = torch.arange(count)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(fold_seed(self.seed, self.epoch))
+            order = torch.randperm(count, generator=generator)[: count - count % self.batch_size]
+        for start in range(self.skip_batches * self.batch_size, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            for index in batch.tensor_split(self.num_replicas)[self.rank]:
+                yield self.epoch, int(index)
+
+    def __len__(self) -> int:
+        count = len(self.dataset)  # pyright: ignore[reportArgumentType]
+        whole = count - count % self.batch_size if self.shuffle else count
+        return whole // self.num_replicas
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A DataLoader that remembers how far it came: a checkpoint taken in mid-epoch goes on with the next batch.
+
+    Its length is that of a whole epoch, also while it finishes a part of one, as the Trainer counts.
+    """
+
+    def __init__(self, dataset: KeyedViews, sampler: KeyedSampler, num_workers: int = 0) -> None:
+        super().__init__(
+            dataset,
+            batch_size=sampler.batch_size // sampler.num_replicas,
+            sampler=sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=sampler.shuffle,
+        )
+        self.keyed_sampler = sampler
+        self._batches_done = 0
+
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # A generator, so that nothing is prefetched before the Trainer has told the sampler its epoch.
+        self._batches_done = self.keyed_sampler.skip_batches
+        batches = super().__iter__()
+        for batch in batches:
+            self._batches_done += 1
+            yield batch
+        self.keyed_sampler.skip_batches = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.keyed_sampler.epoch, "batches_done": self._batches_done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        done = state["batches_done"]
+        self.keyed_sampler.skip_batches = done if done < len(self) else 0

@@ -1,0 +1,174 @@
+"""CIFAR-10, CIFAR-100, STL-10 and Fashion-MNIST, read by torchvision."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torchvision import datasets
+
+from blocklearn.data.datamodule import ImageDataModule, RecipeFactory
+from blocklearn.data.loader import LabelledImages
+from blocklearn.data.views import GlyphViews, SmallImageViews
+from blocklearn.errors import UserError
+
+
+class TorchvisionImages(ImageDataModule):
+    """Shared by the sets below; each names torchvision's class and where its files lie under `root`.
+
+    Args:
+        root: folder that holds, or will hold, the set's own folder.
+        batch_size: over all processes.
+        num_workers: loader processes; null for one a core, at most 8.
+        image_size: height and width of a view in pixels.
+        recipe: builds the views.
+        seed: of order and augmentation; null for the run's.
+        download: fetch the data if it is missing (needs the network).
+
+    Raises:
+        UserError: when the data is asked for and is not there; it says where it was looked for.
+    """
+
+    folder: str
+    source: str
+    dataset: Callable[..., Any]
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        batch_size: int = 256,
+        num_workers: int | None = None,
+        image_size: int = 32,
+        recipe: RecipeFactory = SmallImageViews,
+        seed: int | None = None,
+        download: bool = False,
+    ) -> None:
+        super().__init__(recipe, root, batch_size, num_workers, image_size, seed)
+        self.download = download
+
+    def pretraining_images(self) -> LabelledImages:
+        return self._part(train=True)
+
+    def probe_images(self) -> LabelledImages:
+        return self._part(train=True)
+
+    def test_images(self) -> LabelledImages:
+        return self._part(train=False)
+
+    def _part(self, **part: object) -> LabelledImages:
+        try:
+            return RGB(type(self).dataset(self.root, download=self.download, **part))
+        except (RuntimeError, OSError) as error:
+            raise UserError(
+                f"data: {self.name} is not in {(self.root / self.folder).resolve()} ({str(error).splitlines()[0]}); "
+                f"name its parent folder with --data.root, or fetch it with --data.download true or from {self.source}"
+            ) from error
+
+
+class CIFAR10(TorchvisionImages):
+    __doc__ = f"""60,000 colour images of 32 x 32 pixels in 10 classes.\n\n{TorchvisionImages.__doc__}"""
+    name, folder, num_classes = "CIFAR-10", "cifar-10-batches-py", 10  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    source = "https://www.cs.toronto.edu/~kriz/cifar.html"
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    dataset = datasets.CIFAR10
+
+
+class CIFAR100(TorchvisionImages):
+    __doc__ = f"""60,000 colour images of 32 x 32 pixels in 100 classes.\n\n{TorchvisionImages.__doc__}"""
+    name, folder, num_classes = "CIFAR-100", "cifar-100-python", 100  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    source = "https://www.cs.toronto.edu/~kriz/cifar.html"
+    mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
+    dataset = datasets.CIFAR100
+
+
+class STL10(TorchvisionImages):
+    __doc__ = f"""96 x 96 colour images: 100,000 without labels for pretraining, 5,000 labelled for the probes, 8,000 for
+    testing.\n\n{TorchvisionImages.__doc__}"""
+    name, folder, num_classes = "STL-10", "stl10_binary", 10  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    source = "https://cs.stanford.edu/~acoates/stl10"
+    mean, std = (0.4313, 0.4156, 0.3663), (0.2683, 0.2610, 0.2687)
+    dataset = datasets.STL10
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        batch_size: int = 256,
+        num_workers: int | None = None,
+        image_size: int = 96,
+        recipe: RecipeFactory = SmallImageViews,
+        seed: int | None = None,
+        download: bool = False,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers, image_size, recipe, seed, download)
+
+    def pretraining_images(self) -> LabelledImages:
+        return self._part(split="unlabeled")
+
+    def probe_images(self) -> LabelledImages:
+        return self._part(split="train")
+
+    def test_images(self) -> LabelledImages:
+        return self._part(split="test")
+
+
+class FashionMNIST(TorchvisionImages):
+    __doc__ = f"""70,000 grey images of 28 x 28 pixels, enlarged to `image_size`, in 10 classes. `root` may also be a folder
+    with the four .gz files as published.\n\n{TorchvisionImages.__doc__}"""
+    name, folder, num_classes = "Fashion-MNIST", "FashionMNIST/raw", 10  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    source = "https://github.com/zalandoresearch/fashion-mnist"
+    mean, std = (0.2860,) * 3, (0.3530,) * 3
+    dataset = datasets.FashionMNIST
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        batch_size: int = 256,
+        num_workers: int | None = None,
+        image_size: int = 32,
+        recipe: RecipeFactory = GlyphViews,
+        seed: int | None = None,
+        download: bool = False,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers, image_size, recipe, seed, download)
+
+    def _part(self, **part: object) -> LabelledImages:
+        prefix = "train" if part["train"] else "t10k"
+        if (self.root / f"{prefix}-images-idx3-ubyte.gz").is_file():
+            return read_idx_pair(self.root, prefix)
+        return super()._part(**part)
+
+
+class RGB:
+    """Any torchvision set, its images in RGB."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = self.dataset[index]
+        return image.convert("RGB"), int(label)
+
+
+def read_idx_pair(folder: Path, prefix: str) -> LabelledImages:
+    """Images and labels from gzipped idx files.
+
+    Raises:
+        UserError: for a missing or damaged file, by name.
+    """
+    import gzip
+
+    import numpy as np
+
+    from blocklearn.data.digits import ImageArray
+
+    arrays = []
+    for name, header in ((f"{prefix}-images-idx3-ubyte.gz", 16), (f"{prefix}-labels-idx1-ubyte.gz", 8)):
+        try:
+            with gzip.open(folder / name) as file:
+                arrays.append(np.frombuffer(file.read(), np.uint8, offset=header))
+        except (OSError, EOFError, ValueError) as error:
+            raise UserError(f"data: cannot read {folder / name}: {error}") from error
+    pixels, labels = arrays
+    return ImageArray(pixels.reshape(len(labels), 28, 28), labels)

@@ -1,0 +1,214 @@
+"""Recipes: how an image becomes views for training, and one view for probing."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import v2 as T
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """What a data set asks of a recipe.
+
+    Attributes:
+        size: height and width of a view in pixels.
+        mean: per channel, of pixels in [0, 1].
+        std: per channel, of pixels in [0, 1].
+    """
+
+    size: int
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+
+
+class ViewRecipe(ABC):
+    """Subclass it, take the `ImageSpec` as first argument, and write the three methods. Each takes an RGB PIL image and
+    returns a `(3, size, size)` tensor. Draw from torch's global stream, as torchvision's transforms do: the data module
+    keys it to (seed, epoch, sample, view)."""
+
+    num_views: int = 2
+
+    @abstractmethod
+    def training_view(self, image: Image.Image, view: int) -> Tensor:
+        """View number `view`, from 0, for pretraining."""
+
+    @abstractmethod
+    def probe_view(self, image: Image.Image) -> Tensor:
+        """An augmented view for training a probe."""
+
+    @abstractmethod
+    def plain_view(self, image: Image.Image) -> Tensor:
+        """The image as it is tested: no randomness."""
+
+
+class PILGaussianBlur(torch.nn.Module):
+    """Gaussian blur with PIL's radius drawn uniformly from `[0.1, 2.0]`, with probability `p`."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        if torch.rand(()) >= self.p:
+            return image
+        return image.filter(ImageFilter.GaussianBlur(radius=float(torch.empty(()).uniform_(0.1, 2.0))))
+
+
+class BarlowTwinsViews(ViewRecipe):
+    """The two-view recipe of BYOL and Barlow Twins as published (arXiv 2103.03230, section 2.2; 2302.01647): random
+    resized crop (bicubic), flip, colour jitter, greyscale, Gaussian blur, solarisation, normalisation. Pairs are
+    (view 1, view 2). Probes: random resized crop and flip; test: shorter side to `size * resize_ratio`, centre crop.
+
+    Args:
+        spec: size and statistics of the images.
+        min_scale: smallest part of the image's area that a crop keeps, in (0, 1].
+        flip: probability of a horizontal flip.
+        jitter: strengths of brightness, contrast, saturation, hue.
+        jitter_probability: in [0, 1].
+        greyscale: probability.
+        blur: probability in each view.
+        solarise: probability in each view.
+        resize_ratio: for testing, shorter side before the centre crop over the crop; 256 / 224 published.
+    """
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        min_scale: float = 0.08,
+        flip: float = 0.5,
+        jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1),
+        jitter_probability: float = 0.8,
+        greyscale: float = 0.2,
+        blur: tuple[float, float] = (1.0, 0.1),
+        solarise: tuple[float, float] = (0.0, 0.2),
+        resize_ratio: float = 256 / 224,
+    ) -> None:
+        def crop(bicubic: bool) -> T.Transform:
+            mode = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
+            return T.RandomResizedCrop(spec.size, scale=(min_scale, 1.0), interpolation=mode)
+
+        finish = ToNormalisedTensor(spec)
+        self._training = [
+            T.Compose(
+                [
+                    crop(bicubic=True),
+                    T.RandomHorizontalFlip(flip),
+                    T.RandomApply([T.ColorJitter(*jitter)], p=jitter_probability),
+                    T.RandomGrayscale(greyscale),
+                    PILGaussianBlur(blur[view]),
+                    T.RandomSolarize(threshold=128, p=solarise[view]),
+                    finish,
+                ]
+            )
+            for view in range(2)
+        ]
+        self._probe = T.Compose([crop(bicubic=False), T.RandomHorizontalFlip(flip), finish])
+        self._plain = T.Compose([T.Resize(round(spec.size * resize_ratio)), T.CenterCrop(spec.size), finish])
+
+    def training_view(self, image: Image.Image, view: int) -> Tensor:
+        return self._training[view](image)
+
+    def probe_view(self, image: Image.Image) -> Tensor:
+        return self._probe(image)
+
+    def plain_view(self, image: Image.Image) -> Tensor:
+        return self._plain(image)
+
+
+class SmallImageViews(BarlowTwinsViews):
+    """The same for images of about 32 pixels: larger crops, no blur, and the whole image at test time, as the CIFAR
+    recipes of solo-learn and lightly have it."""
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        min_scale: float = 0.2,
+        flip: float = 0.5,
+        jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1),
+        jitter_probability: float = 0.8,
+        greyscale: float = 0.2,
+        solarise: tuple[float, float] = (0.0, 0.2),
+    ) -> None:
+        no_blur = (0.0, 0.0)
+        super().__init__(spec, min_scale, flip, jitter, jitter_probability, greyscale, no_blur, solarise, resize_ratio=1.0)
+
+
+class GlyphViews(ViewRecipe):
+    """For digits and letters, where a flip changes the meaning: small rotation, zoom, shear and shift, then another
+    brightness and contrast. The image is enlarged and moved in one resampling (bilinear, zeros outside).
+
+    Args:
+        spec: size and statistics of the images.
+        degrees: largest rotation, and largest shear.
+        zoom: largest relative change of the scale.
+        shift: largest shift, as a part of the size.
+        contrast: largest change of the contrast, and of the brightness in standard deviations.
+    """
+
+    def __init__(
+        self, spec: ImageSpec, degrees: float = 15, zoom: float = 0.2, shift: float = 0.12, contrast: float = 0.4
+    ) -> None:
+        self.size, self.degrees, self.zoom, self.shift, self.contrast = spec.size, degrees, zoom, shift, contrast
+        self._to_tensor = ToNormalisedTensor(spec)
+
+    def training_view(self, image: Image.Image, view: int) -> Tensor:
+        gain, offset = torch.empty(2).uniform_(-self.contrast, self.contrast).tolist()
+        return self.probe_view(image).mul_(1 + gain).add_(offset)
+
+    def probe_view(self, image: Image.Image) -> Tensor:
+        rotation, shear, zoom, right, down = torch.empty(5).uniform_(-1, 1).tolist()
+        rotation, shear = math.radians(self.degrees * rotation), math.radians(self.degrees * shear)
+        return self._resample(image, rotation, shear, 1 + self.zoom * zoom, self.shift * right, self.shift * down)
+
+    def plain_view(self, image: Image.Image) -> Tensor:
+        return self._resample(image)
+
+    def _resample(
+        self,
+        image: Image.Image,
+        rotation: float = 0.0,
+        shear: float = 0.0,
+        zoom: float = 1.0,
+        right: float = 0.0,
+        down: float = 0.0,
+    ) -> Tensor:
+        # PIL wants the map from output to input pixels. In units of the size and from the centre it is
+        # rotation @ shear / zoom, applied after the shift is taken back.
+        cos, sin, tan = math.cos(rotation), math.sin(rotation), math.tan(shear)
+        a, b, d, e = cos / zoom, (cos * tan - sin) / zoom, sin / zoom, (sin * tan + cos) / zoom
+        x, y = 0.5 + right, 0.5 + down
+        width, height = image.width, image.height
+        matrix = (
+            a * width / self.size,
+            b * width / self.size,
+            (0.5 - a * x - b * y) * width,
+            d * height / self.size,
+            e * height / self.size,
+            (0.5 - d * x - e * y) * height,
+        )
+        moved = image.transform((self.size, self.size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+        return self._to_tensor(moved)
+
+
+class ToNormalisedTensor(torch.nn.Module):
+    """RGB PIL image to a float `(3, H, W)` tensor with the data set's mean and standard deviation taken out. Equal to
+    torchvision's ToImage, ToDtype and Normalize, in a fifth of their time on small images."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__()
+        self._scale = 1 / (255 * torch.tensor(spec.std)).reshape(3, 1, 1)
+        self._shift = (torch.tensor(spec.mean) / torch.tensor(spec.std)).reshape(3, 1, 1)
+
+    def forward(self, image: Image.Image) -> Tensor:
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return torch.addcmul(-self._shift, pixels.float(), self._scale)

@@ -1,0 +1,221 @@
+"""Linear probes on every stage of a frozen network, trained together from one pass over the data."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+from torchmetrics.classification import MulticlassAccuracy
+
+from blocklearn.batch import Batch
+from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.errors import UserError
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """How the probes are trained: the linear evaluation of arXiv 2302.01647 by default.
+
+    Attributes:
+        epochs: passes over the labelled images.
+        lr: peak learning rate of SGD with momentum 0.9; cosine to 0, per epoch.
+        weight_decay: of SGD.
+        batch_size: labelled images a step.
+        augment: train on random crops and flips; otherwise every image is seen as it is, its features are computed once
+            and kept in memory.
+        standardise: affine-free BatchNorm on the features, so that one learning rate suits every stage. Not published.
+    """
+
+    epochs: int = 100
+    lr: float = 0.1
+    weight_decay: float = 1e-6
+    batch_size: int = 256
+    augment: bool = True
+    standardise: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.lr <= 0 or self.batch_size < 2:
+            raise UserError(
+                "probe: epochs must be at least 1, lr positive and batch_size at least 2, "
+                f"got {self.epochs}, {self.lr} and {self.batch_size}"
+            )
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """What one probe reached; accuracies in percent.
+
+    Attributes:
+        stage: name of the stage, e.g. `layer1`.
+        index: its position, from 1.
+        feature: `raw` (global average of the stage) or `head` (output of the block's pooling).
+        lr: the probe's peak learning rate.
+        epochs: how long it was trained.
+        top1: accuracy on the test images.
+        top5: the same, for the five likeliest classes (all of them where there are fewer).
+    """
+
+    stage: str
+    index: int
+    feature: str
+    lr: float
+    epochs: int
+    top1: float
+    top5: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class LinearProbe(LightningModule):
+    """One linear classifier a feature on a frozen network in eval mode, without noise. The classifiers share the forward
+    pass and nothing else: the summed loss gives each the gradient it would have alone.
+
+    Args:
+        network: what is probed; it is never changed.
+        num_classes: of the labels.
+        settings: how the probes are trained.
+
+    Batches are `Batch`es of images in one view, or mappings `{"label": (B,), FEATURE: (B, D)}` of cached features.
+    """
+
+    def __init__(self, network: BlockwiseModule, num_classes: int, settings: ProbeSettings) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False).eval()
+        self.settings = settings
+        self.features = network.feature_specs()
+        self.classifiers = nn.ModuleList(self._classifier(spec.width, num_classes) for spec in self.features)
+        self.top1 = nn.ModuleList(MulticlassAccuracy(num_classes, average="micro") for _ in self.features)
+        top_k = min(5, num_classes)
+        self.top5 = nn.ModuleList(MulticlassAccuracy(num_classes, top_k, average="micro") for _ in self.features)
+
+    def train(self, mode: bool = True) -> "LinearProbe":
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def forward(self, batch: Batch | Mapping[str, Tensor]) -> list[Tensor]:
+        """Logits, `(B, num_classes)` for each feature."""
+        if isinstance(batch, Batch):
+            with torch.no_grad():
+                values = list(self.network.stage_features(batch.views[0]))
+        else:
+            values = [batch[spec.key] for spec in self.features]
+        return [classifier(value) for classifier, value in zip(self.classifiers, values, strict=True)]
+
+    def training_step(self, batch: Batch | Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        label = _label(batch)
+        losses = [cross_entropy(logits, label) for logits in self(batch)]
+        self.log("probe/loss", torch.stack(losses).detach().mean(), prog_bar=True, batch_size=len(label))
+        return torch.stack(losses).sum()
+
+    def test_step(self, batch: Batch | Mapping[str, Tensor], batch_idx: int) -> None:
+        label = _label(batch)
+        for logits, top1, top5 in zip(self(batch), self.top1, self.top5, strict=True):
+            top1.update(logits, label)  # pyright: ignore[reportCallIssue]
+            top5.update(logits, label)  # pyright: ignore[reportCallIssue]
+
+    def on_test_epoch_end(self) -> None:
+        for row in self.rows():
+            for kind, value in (("top1", row.top1), ("top5", row.top5)):
+                self.log(f"probe/{row.stage}/{row.feature}/{kind}", value)
+
+    def rows(self) -> list[ProbeRow]:
+        """The results of the last test."""
+        return [
+            ProbeRow(
+                spec.stage,
+                spec.index,
+                spec.kind,
+                self.settings.lr,
+                self.settings.epochs,
+                top1=100 * float(top1.compute()),  # pyright: ignore[reportCallIssue]
+                top5=100 * float(top5.compute()),  # pyright: ignore[reportCallIssue]
+            )
+            for spec, top1, top5 in zip(self.features, self.top1, self.top5, strict=True)
+        ]
+
+    def configure_optimizers(self) -> Any:
+        settings = self.settings
+        optimizer = torch.optim.SGD(
+            self.classifiers.parameters(), settings.lr, momentum=0.9, weight_decay=settings.weight_decay
+        )
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _classifier(self, width: int, num_classes: int) -> nn.Module:
+        linear = nn.Linear(width, num_classes)
+        nn.init.normal_(linear.weight, std=0.01)
+        nn.init.zeros_(linear.bias)
+        return nn.Sequential(nn.BatchNorm1d(width, affine=False), linear) if self.settings.standardise else linear
+
+
+def run_linear_probe(
+    network: BlockwiseModule, data: ImageDataModule, settings: ProbeSettings, trainer: Trainer
+) -> list[ProbeRow]:
+    """Train and test a probe on every feature of `network`.
+
+    Args:
+        network: what is probed.
+        data: labelled images to train and to test on.
+        settings: how the probes are trained.
+        trainer: its `max_epochs` must be `settings.epochs`.
+    """
+    data.prepare_data()
+    data.setup("test")
+    probe = LinearProbe(network, data.num_classes, settings)
+    if settings.augment:
+        train, test = data.probe_dataloader(settings.batch_size), data.test_dataloader()
+    else:
+        device = trainer.strategy.root_device
+        train = _feature_loader(network, data.probe_dataloader(settings.batch_size, augment=False), settings, device)
+        test = _feature_loader(network, data.test_dataloader(), settings, device, shuffle=False)
+    trainer.fit(probe, train_dataloaders=train)
+    trainer.test(probe, dataloaders=test, verbose=False)
+    return probe.rows()
+
+
+class CachedFeatures(Dataset[dict[str, Tensor]]):
+    """Features in memory; an item is a whole batch, asked for by a list of positions."""
+
+    def __init__(self, columns: dict[str, Tensor]) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns["label"])
+
+    def __getitem__(self, positions: list[int]) -> dict[str, Tensor]:
+        return {key: column[positions] for key, column in self.columns.items()}
+
+
+@torch.no_grad()
+def collect_features(network: BlockwiseModule, batches: Any, device: torch.device) -> CachedFeatures:
+    """All features of all images, in the loader's order, on the CPU."""
+    network = network.to(device).eval()
+    specs = network.feature_specs()
+    columns: dict[str, list[Tensor]] = {spec.key: [] for spec in specs} | {"label": []}
+    for batch in batches:
+        values = network.stage_features(batch.views[0].to(device))
+        for spec, value in zip(specs, values, strict=True):
+            columns[spec.key].append(value.cpu())
+        columns["label"].append(batch.label)
+    return CachedFeatures({key: torch.cat(parts) for key, parts in columns.items()})
+
+
+def _feature_loader(
+    network: BlockwiseModule, images: Any, settings: ProbeSettings, device: torch.device, shuffle: bool = True
+) -> DataLoader[Any]:
+    features = collect_features(network, images, device)
+    order = RandomSampler(features) if shuffle else SequentialSampler(features)
+    # A last batch of 1 has no statistics for BatchNorm; in training the remainder waits for the next epoch's order.
+    batches = BatchSampler(order, min(settings.batch_size, len(features)), drop_last=shuffle)
+    return DataLoader(features, batch_size=None, sampler=batches)
+
+
+def _label(batch: Batch | Mapping[str, Tensor]) -> Tensor:
+    return batch.label if isinstance(batch, Batch) else batch["label"]

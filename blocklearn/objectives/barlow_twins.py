@@ -1,0 +1,57 @@
+"""The Barlow Twins criterion."""
+
+import torch
+from torch import Tensor
+
+from blocklearn.objectives.criterion import Criterion, CriterionOutput
+
+
+class BarlowTwins(Criterion):
+    """Drive the cross-correlation of two views' embeddings to the identity (arXiv 2103.03230, eq. 1).
+
+    With `z` standardised per dimension over the batch and `c = z1^T z2 / B`, a `(D, D)` matrix:
+    `loss = scale * (sum_i (c_ii - 1)^2 + lambd * sum_{i != j} c_ij^2)`.
+
+    Metrics, means over the matrix so that they do not depend on the width:
+        on_diag: mean of `(c_ii - 1)^2`. 0: the views agree; 1: they have nothing in common.
+        off_diag: mean of `c_ij^2`, `i != j`. 0: no redundancy; 1: every dimension says the same (collapse). Independent
+            noise sits at `1 / B`.
+
+    Args:
+        lambd: weight of the off-diagonal term, >= 0.
+        scale: factor on the loss, > 0; with an optimizer that adapts to the gradient's norm it changes little.
+        eps: added to the variance.
+
+    Raises:
+        ValueError: for a value out of range.
+
+    Defaults are the published ones of arXiv 2302.01647.
+    """
+
+    def __init__(self, lambd: float = 0.0051, scale: float = 0.024, eps: float = 1e-5) -> None:
+        super().__init__()
+        if lambd < 0 or scale <= 0:
+            raise ValueError(f"BarlowTwins needs lambd >= 0 and scale > 0, got lambd={lambd}, scale={scale}")
+        self.lambd = lambd
+        self.scale = scale
+        self.eps = eps
+
+    def forward(self, z1: Tensor, z2: Tensor) -> CriterionOutput:
+        """`(B, D)` and `(B, D)` to a scalar. Computed in float32 at least, whatever the autocast."""
+        with torch.autocast(z1.device.type, enabled=False):
+            correlation = self._standardise(z1).T @ self._standardise(z2) / z1.shape[0]
+            diagonal = correlation.diagonal()
+            on_diag = (diagonal - 1).pow(2).sum()
+            off_diag = correlation.pow(2).sum() - diagonal.pow(2).sum()
+            loss = self.scale * (on_diag + self.lambd * off_diag)
+        width = z1.shape[1]
+        metrics = {"on_diag": on_diag.detach() / width, "off_diag": off_diag.detach() / max(width * (width - 1), 1)}
+        return CriterionOutput(loss, metrics)
+
+    def _standardise(self, z: Tensor) -> Tensor:
+        z = z if z.dtype == torch.float64 else z.float()
+        variance, mean = torch.var_mean(z, dim=0, correction=0)
+        return (z - mean) * (variance + self.eps).rsqrt()
+
+    def extra_repr(self) -> str:
+        return f"lambd={self.lambd}, scale={self.scale}"

@@ -1,0 +1,57 @@
+"""Learning-rate curves: pure functions of the batch count, so there is no state to save or to lose."""
+
+import math
+from abc import ABC, abstractmethod
+
+
+class LRSchedule(ABC):
+    """A curve that multiplies an optimizer's base learning rate. Subclass it and write `factor`."""
+
+    @abstractmethod
+    def factor(self, step: int, steps_per_epoch: float, total_steps: int) -> float:
+        """The factor for the update of batch `step`, counted from 0.
+
+        Args:
+            step: batches done before this one.
+            steps_per_epoch: batches in an epoch.
+            total_steps: batches in the whole run.
+        """
+
+
+class ConstantLR(LRSchedule):
+    """The base learning rate, always."""
+
+    def factor(self, step: int, steps_per_epoch: float, total_steps: int) -> float:
+        return 1.0
+
+
+class WarmupCosine(LRSchedule):
+    """Linear warm-up from 0, then a cosine down to `final_factor`, per batch (arXiv 2103.03230 and 2302.01647).
+
+    With `W` warm-up batches of `T`: `step / W` while `step < W`, then `q + final_factor * (1 - q)` with
+    `q = (1 + cos(pi * (step - W) / (T - W))) / 2`.
+
+    Args:
+        warmup_epochs: length of the warm-up in epochs, >= 0. A shorter run ends on the way up.
+        final_factor: factor at the end, in [0, 1].
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    def __init__(self, warmup_epochs: float = 10, final_factor: float = 0.001) -> None:
+        if warmup_epochs < 0 or not 0 <= final_factor <= 1:
+            raise ValueError(
+                "WarmupCosine needs warmup_epochs >= 0 and 0 <= final_factor <= 1, "
+                f"got warmup_epochs={warmup_epochs}, final_factor={final_factor}"
+            )
+        self.warmup_epochs = warmup_epochs
+        self.final_factor = final_factor
+
+    def factor(self, step: int, steps_per_epoch: float, total_steps: int) -> float:
+        warmup_steps = self.warmup_epochs * steps_per_epoch
+        if step < warmup_steps:
+            return step / warmup_steps
+        progress = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return cosine + self.final_factor * (1 - cosine)

@@ -1,0 +1,1 @@
+"""What a person looks at: logs, tables, plots."""

@@ -1,0 +1,80 @@
+"""Where a run keeps its files, and where shipped configurations lie."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+
+from blocklearn.errors import UserError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def backbone(self) -> Path:
+        return self.path / "backbone.safetensors"
+
+    @property
+    def features(self) -> Path:
+        return self.path / "features.safetensors"
+
+    @property
+    def probe(self) -> Path:
+        return self.path / "probe"
+
+    @classmethod
+    def new(cls, name: str, parent: Path = Path("runs")) -> "RunFolder":
+        """A folder of its own for a new run: `runs/DATE_TIME_NAME`."""
+        stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+        candidates = [parent / stem, *(parent / f"{stem}_{count}" for count in range(2, 1000))]
+        for path in candidates:
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return cls(path)
+        raise UserError(f"cannot make a new folder {parent / stem}")
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> "RunFolder":
+        """The run that wrote `RUN/checkpoints/NAME.ckpt`; for a checkpoint elsewhere, the folder it lies in."""
+        parent = checkpoint.parent
+        return cls(parent.parent if parent.name == "checkpoints" else parent)
+
+
+def shipped_configs() -> Path:
+    """Folder of the configurations that come with the package."""
+    package = Path(__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def find_config(name: str) -> Path:
+    """The file for `--config NAME`: that path, or the shipped configuration of that name.
+
+    Raises:
+        UserError: where there is neither; it names the nearest shipped one.
+    """
+    for candidate in (Path(name), shipped_configs() / name, shipped_configs() / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.name for path in shipped_configs().glob("*.yaml"))
+    near = get_close_matches(Path(name).name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(known)}"
+    raise UserError(f"--config: no file {name} in {Path.cwd()} nor among the shipped configurations; {hint}")
