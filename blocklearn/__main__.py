@@ -11,6 +11,11 @@ def main(args: list[str] | None = None) -> int:
     if args in (["--version"], ["version"]):
         print(f"blocklearn {__version__}")
         return 0
+    if args[:1] == ["demo"]:
+        from blocklearn.cli import guarded
+        from blocklearn.demo import run_demo
+
+        return guarded(lambda: run_demo(args[1:]))
     from blocklearn.cli import run
 
     return run(args)

@@ -4,10 +4,12 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 import blocklearn.data
@@ -19,6 +21,7 @@ from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.checkpoint import STRUCTURE, read_checkpoint
 from blocklearn.callbacks.export_backbone import ExportBackbone
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
+from blocklearn.callbacks.progress_bar import BlockProgressBar
 from blocklearn.callbacks.write_features import WriteFeatures
 from blocklearn.data.datamodule import ImageDataModule
 from blocklearn.errors import UserError
@@ -100,6 +103,8 @@ class BlocklearnCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         callbacks = list(config["callbacks"] or [])
+        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(BlockProgressBar())
         if self.subcommand == "fit" and not config["fast_dev_run"]:
             callbacks.append(ExportBackbone(self.folder.backbone))
             if config["enable_checkpointing"] is not False:
@@ -179,18 +184,27 @@ class BlocklearnCLI(LightningCLI):
         return [logger for logger in loggers if logger is not None]
 
 
-DESCRIPTION = "Local, gradient-isolated learning: train a network block by block, and probe every block."
+DESCRIPTION = (
+    "Local, gradient-isolated learning: train a network block by block, and probe every block. "
+    "`blocklearn demo` shows it on digits in a few minutes."
+)
 
 
 def run(args: list[str]) -> int:
-    """Run the command line; returns the exit status. What the user can mend is told in one line."""
+    """Run a LightningCLI command; returns the exit status."""
+    return guarded(lambda: BlocklearnCLI(locate_configs(args)))
+
+
+def guarded(job: Callable[[], object]) -> int:
+    """Run a job for a person at a terminal: little noise, and what the user can mend is told in one line."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")  # Lightning 2.6 on torch 2.15
     try:
-        BlocklearnCLI(locate_configs(args))
+        job()
     except UserError as error:
         # From a loader process the error comes back wrapped in that process's traceback; its last line is the message.
         print(f"blocklearn: error: {str(error).strip().splitlines()[-1].removeprefix(ERROR_NAME)}", file=sys.stderr)

@@ -62,7 +62,7 @@ class BlockwiseModule(IsolatedWalk):
         identical_projectors: start the projectors of all blocks as copies of the first (arXiv 2302.01647, released code).
         backbone_kwargs: passed to `timm.create_model`.
         pretrained: start from timm's published weights.
-        channels_last: keep images, maps and convolutions in NHWC order in memory; the same numbers, often faster.
+        channels_last: keep convolutions, and so the maps, in NHWC order in memory; often faster.
         checkpoint: a checkpoint of `blocklearn fit` whose weights to load: what to probe, or where to start from.
 
     Raises:
@@ -104,8 +104,8 @@ class BlockwiseModule(IsolatedWalk):
         }
         if identical_projectors:
             self._copy_first_projector()
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
+        if channels_last:
+            self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if checkpoint is not None:
             self.load_checkpoint(checkpoint)
 
@@ -172,11 +172,6 @@ class BlockwiseModule(IsolatedWalk):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[STRUCTURE] = self.structure
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        if not isinstance(batch, Batch):
-            return batch
-        return batch._replace(views=[view.contiguous(memory_format=self.memory_format) for view in batch.views])
 
     def _build_block(
         self, index: int, stages: Sequence[Stage], objective: ObjectiveFactory, noise: Noise | None

@@ -72,7 +72,10 @@ class IsolatedWalk(LightningModule):
             raise UserError("training over several processes is not available yet: use --trainer.devices 1")
         if self.trainer.precision == "16-mixed":
             raise UserError("precision 16-mixed would let one block's overflow skip the others: use bf16-mixed")
+
+    def on_train_start(self) -> None:
         self.noise_seed = torch.initial_seed()
+        # Asked any earlier, the Trainer would set up its loaders before a resumed run has restored them.
         total_steps = self.trainer.estimated_stepping_batches
         if total_steps == float("inf"):
             raise UserError("the learning-rate curve needs an end: set --trainer.max_epochs or --trainer.max_steps")
@@ -96,7 +99,7 @@ class IsolatedWalk(LightningModule):
     def _log_block(self, block: "Block", output: "BlockOutput", batch: Batch, prefix: str, **extra: float) -> None:
         size = batch.label.shape[0]
         name = f"{block.name}/{prefix}"
-        self.log(f"{name}loss", output.loss.detach(), prog_bar=True, batch_size=size)
+        self.log(f"{name}loss", output.loss.detach(), prog_bar=not prefix, batch_size=size)
         self.log_dict({name + key: value for key, value in {**output.metrics, **extra}.items()}, batch_size=size)
 
     def _refuse_non_finite(self, block: "Block", loss: Tensor) -> None:

@@ -72,12 +72,13 @@ class KeyedSampler(DistributedSampler[Any]):
         self.skip_batches = 0
 
     def __iter__(self) -> Iterator[Any]:
+        skip, self.skip_batches = self.skip_batches, 0  # only the epoch that is resumed is cut short
         count = len(self.dataset)  # pyright: ignore[reportArgumentType]
         order = torch.arange(count)
         if self.shuffle:
             generator = torch.Generator().manual_seed(fold_seed(self.seed, self.epoch))
             order = torch.randperm(count, generator=generator)[: count - count % self.batch_size]
-        for start in range(self.skip_batches * self.batch_size, len(order), self.batch_size):
+        for start in range(skip * self.batch_size, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             for index in batch.tensor_split(self.num_replicas)[self.rank]:
                 yield self.epoch, int(index)
@@ -110,11 +111,9 @@ class ResumableLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         # A generator, so that nothing is prefetched before the Trainer has told the sampler its epoch.
         self._batches_done = self.keyed_sampler.skip_batches
-        batches = super().__iter__()
-        for batch in batches:
+        for batch in super().__iter__():
             self._batches_done += 1
             yield batch
-        self.keyed_sampler.skip_batches = 0
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.keyed_sampler.epoch, "batches_done": self._batches_done}

@@ -100,6 +100,8 @@ def build_wandb(settings: WandbSettings, folder: Path, config: dict[str, Any], j
 
 
 def _start_wandb(settings: WandbSettings, folder: Path, config: dict[str, Any], job: str, mode: str) -> Logger:
+    if mode == "offline":
+        os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 

@@ -36,16 +36,14 @@ def print_probe(rows: Sequence[ProbeRow], dataset: str) -> None:
     print_table(f"Linear probes on {dataset}, accuracy in %", ("stage", "feature", "top-1", "top-5"), lines)
 
 
-def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], feature: str, dataset: str) -> None:
-    """Top-1 by stage, one column a run."""
+def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], dataset: str) -> None:
+    """Top-1 by block, one column a run and feature."""
     stages = {row.index: row.stage for rows in runs.values() for row in rows}
+    columns = [(run, feature) for feature in ("raw", "head") for run in runs]
+    top1 = {(run, row.feature, row.index): f"{row.top1:.1f}" for run, rows in runs.items() for row in rows}
     lines = [
-        (f"{index} {stage}", *(_top1(rows, index, feature) for rows in runs.values()))
+        (f"{index} {stage}", *(top1.get((run, feature, index), "-") for run, feature in columns))
         for index, stage in sorted(stages.items())
     ]
-    print_table(f"Linear probes on {dataset}, {feature} features, top-1 in %", ("block", *runs), lines)
-
-
-def _top1(rows: Sequence[ProbeRow], index: int, feature: str) -> str:
-    found = [row.top1 for row in rows if row.index == index and row.feature == feature]
-    return f"{found[0]:.1f}" if found else "-"
+    header = ("block", *(run if feature == "raw" else f"{run}, head" for run, feature in columns))
+    print_table(f"Linear probes on {dataset}, top-1 in %: global average, and output of the pooling head", header, lines)

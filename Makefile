@@ -1,0 +1,38 @@
+# `make demo` and `make test` set everything up by themselves: a virtual environment in .venv and the packages.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup demo test check bench docs clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## the virtual environment and the packages (5.6 GB with CUDA)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("blocklearn needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)  ## blockwise against end to end and untrained on digits: a table and a picture, about 3 minutes
+	$(BIN)/blocklearn demo
+
+test: $(READY) check  ## lint, types and the test suite on the CPU
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)  ## lint and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(READY)  ## speed and memory against named baselines
+	$(BIN)/python -m benchmarks
+
+docs: $(READY)  ## the documentation as pages, in site/
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+clean:  ## remove the virtual environment and caches
+	rm -rf .venv .pytest_cache .ruff_cache site

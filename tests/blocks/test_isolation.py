@@ -1,0 +1,112 @@
+"""Invariants 1 and 2: no gradient crosses a border, and no graph outlives its block's turn."""
+
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from small import small_batch, small_network
+from torch import Tensor
+
+from blocklearn import Batch, BlockwiseModule
+from blocklearn.run_folder import find_config
+
+
+def reach(network: BlockwiseModule, batch: Batch) -> list[list[bool]]:
+    """Whether the loss of block i (row) reaches a parameter of block j (column)."""
+    matrix = []
+    views = batch.views
+    for block in network.walked:
+        network.zero_grad(set_to_none=True)
+        output = block.local_step(views, batch, noise_keys=(0, 0))
+        output.loss.backward()
+        matrix.append([any(p.grad is not None for p in other.parameters()) for other in network.walked])
+        views = output.features
+    return matrix
+
+
+def identity(count: int) -> list[list[bool]]:
+    return [[i == j for j in range(count)] for i in range(count)]
+
+
+@pytest.mark.parametrize("noise", ["none", "all"])
+def test_the_loss_of_a_block_reaches_its_own_parameters_and_no_others(noise: str) -> None:
+    assert reach(small_network(noise=noise), small_batch()) == identity(4)
+
+
+def test_merged_blocks_and_end_to_end_are_isolated_as_grouped() -> None:
+    merged = small_network(blocks=[["layer1", "layer2"], ["layer3", "layer4"]])
+    assert reach(merged, small_batch()) == identity(2)
+    assert reach(small_network(blocks="end_to_end"), small_batch()) == [[True]]
+
+
+def published_network(tmp_path: Path, *changes: str) -> BlockwiseModule:
+    model = yaml.safe_load(find_config("bt_blockwise.yaml").read_text())["model"]
+    path = tmp_path / "model.yaml"
+    path.write_text(yaml.safe_dump({"model": model}))
+    parser = ArgumentParser()
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(BlockwiseModule, "model")
+    return parser.instantiate_classes(parser.parse_args(["--config", str(path), *changes])).model
+
+
+def assert_every_parameter_has_its_gradient(network: BlockwiseModule, batch: Batch) -> None:
+    views = batch.views
+    for block in network.walked:
+        output = block.local_step(views, batch, noise_keys=(0, 0))
+        output.loss.backward()
+        views = output.features
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_the_published_resnet50_recipe_is_isolated(tmp_path: Path) -> None:
+    network = published_network(tmp_path, "--model.objective.projector.widths=[32,32,32]")
+    assert network.structure["backbone"] == "resnet50"
+    batch = small_batch(size=2, pixels=64)
+    assert reach(network, batch) == identity(4)
+    network.zero_grad(set_to_none=True)
+    assert_every_parameter_has_its_gradient(network, batch)
+
+
+@pytest.mark.slow
+def test_the_published_recipe_is_isolated_at_full_width(tmp_path: Path) -> None:
+    network = published_network(tmp_path)
+    heads = sum(p.numel() for block in network.walked for p in block.objective.get_submodule("projector").parameters())
+    assert heads == 604_110_848
+    assert reach(network, small_batch(size=2, pixels=64)) == identity(4)
+
+
+def test_the_projectors_of_the_published_recipe_start_as_copies(tmp_path: Path) -> None:
+    network = published_network(tmp_path, "--model.objective.projector.widths=[8,8,8]")
+    first, *others = [block.objective.get_submodule("projector").state_dict() for block in network.walked]
+    for other in others:
+        assert all(torch.equal(first[name], other[name]) for name in first)
+    pointers = [p.data_ptr() for p in network.parameters()]
+    assert len(pointers) == len(set(pointers))
+
+
+def test_no_tensor_saved_for_a_blocks_backward_lives_when_the_next_block_runs() -> None:
+    network = small_network()
+    optimizers = [network.rule.build_optimizer(block, None) for block in network.walked]
+    saved: list[weakref.ref[Tensor]] = []
+    alive_at_start: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        keep = tensor.detach().clone()  # a tensor that nothing but the graph holds
+        saved.append(weakref.ref(keep))
+        return keep
+
+    batch = small_batch()
+    views = batch.views
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        for block, optimizer in zip(network.walked, optimizers, strict=True):
+            alive_at_start.append(sum(ref() is not None for ref in saved))
+            output = block.local_step(views, batch)
+            output.loss.backward()
+            network.rule.apply(optimizer)
+            assert all(p.grad is None for p in network.parameters())
+            views = output.features
+    assert len(saved) > 100
+    assert alive_at_start == [0, 0, 0, 0]

@@ -1,0 +1,60 @@
+"""Small networks, data and trainers for the tests."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from blocklearn import BarlowTwins, Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
+from blocklearn.data import Synthetic
+
+OBJECTIVE = partial(
+    JointEmbedding,
+    pooling=partial(ExpandPooling, width=24),
+    projector=partial(Projector, widths=[16, 16]),
+    criterion=BarlowTwins(scale=0.1),
+)
+
+
+def small_network(**changes: Any) -> BlockwiseModule:
+    """A ResNet with one narrow residual unit a stage."""
+    settings: dict[str, Any] = {
+        "objective": OBJECTIVE,
+        "backbone": "resnet18",
+        "backbone_kwargs": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
+    }
+    return BlockwiseModule(**{**settings, **changes})
+
+
+def small_batch(size: int = 6, pixels: int = 32, dtype: torch.dtype = torch.float32) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    views = [torch.randn(size, 3, pixels, pixels, generator=generator, dtype=dtype) for _ in range(2)]
+    return Batch(views, torch.arange(size) % 3, torch.arange(size))
+
+
+def small_data(**changes: Any) -> Synthetic:
+    return Synthetic(**{"batch_size": 8, "image_size": 32, "num_images": 32, **changes})
+
+
+def small_trainer(folder: Path, **changes: Any) -> Trainer:
+    settings: dict[str, Any] = {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "limit_val_batches": 0,
+        "default_root_dir": folder,
+    }
+    return Trainer(**{**settings, **changes})
+
+
+def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
