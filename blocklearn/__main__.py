@@ -3,6 +3,7 @@
 import sys
 
 from blocklearn import __version__
+from blocklearn.guard import guarded
 
 
 def main(args: list[str] | None = None) -> int:
@@ -11,14 +12,19 @@ def main(args: list[str] | None = None) -> int:
     if args in (["--version"], ["version"]):
         print(f"blocklearn {__version__}")
         return 0
+    return guarded(lambda: _run(args))
+
+
+def _run(args: list[str]) -> None:
     if args[:1] == ["demo"]:
-        from blocklearn.cli import guarded
         from blocklearn.demo import run_demo
 
-        return guarded(lambda: run_demo(args[1:]))
-    from blocklearn.cli import run
+        run_demo(args[1:])
+    else:
+        from blocklearn.arguments import locate_configs
+        from blocklearn.cli import BlocklearnCLI
 
-    return run(args)
+        BlocklearnCLI(locate_configs(args))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the command line makes of its arguments before LightningCLI sees them, and how it complains."""
 
+import inspect
 import re
 import sys
 from difflib import get_close_matches
@@ -59,17 +60,32 @@ def _value_of(flag: str, args: list[str]) -> str | None:
 class CommandParser(LightningArgumentParser):
     """Complains in one line, and names the nearest right key for a wrong one."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         told = " ".join(str(message).split())
-        suggestion = self._suggest(told)
-        print(f"{self.prog}: error: {told}{suggestion}", file=sys.stderr)
+        print(f"blocklearn: error: {told}{self._suggest(told)}", file=sys.stderr)
         sys.exit(2)
 
     def _suggest(self, message: str) -> str:
-        unknown = re.search(r"unrecognized arguments: --([\w.]+)|[Kk]ey '?\"?([\w.]+)'?\"? is not expected", message)
+        unknown = re.search(r"unrecognized arguments: --([\w.]+)|[Oo]ption '([\w.]+)'", message)
         if not unknown:
             return ""
         wrong = unknown.group(1) or unknown.group(2)
-        known = sorted({action.dest for action in self._actions})
-        near = get_close_matches(wrong, known, n=1, cutoff=0.5)
-        return f" Did you mean {near[0]}?" if near else ""
+        known = {action.dest for action in self._actions} | _keys_of_parts()
+        if self._subcommands_action is not None:
+            known |= {action.dest for sub in self._subcommands_action.choices.values() for action in sub._actions}
+        near = get_close_matches(wrong, sorted(known), n=1, cutoff=0.6)
+        return f". Did you mean {near[0]}?" if near else ""
+
+
+def _keys_of_parts() -> set[str]:
+    """What the parts that are named by `class_path` take."""
+    import blocklearn.data
+    import blocklearn.objectives
+    import blocklearn.optim
+
+    rooms = (blocklearn.data, blocklearn.objectives, blocklearn.optim)
+    parts = [getattr(room, name) for room in rooms for name in room.__all__]
+    return {key for part in parts for key in inspect.signature(part).parameters}

@@ -1,10 +1,7 @@
 """The command line: fit, validate, test, predict."""
 
 import json
-import logging
 import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import blocklearn.data
 import blocklearn.objectives
 import blocklearn.optim  # noqa: F401  (imported so that their classes can be named without a path)
 from blocklearn import __version__
-from blocklearn.arguments import CommandParser, locate_configs
+from blocklearn.arguments import CommandParser
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.checkpoint import STRUCTURE, read_checkpoint
 from blocklearn.callbacks.export_backbone import ExportBackbone
@@ -38,7 +35,7 @@ class SaveRunConfig(SaveConfigCallback):
     """`config.yaml` in the run's folder: everything that `--config` needs to repeat the run."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        if stage != "fit" or self.already_saved or not trainer.is_global_zero:
+        if self.already_saved or not trainer.is_global_zero:
             return
         config = self.config.clone()
         for key in ("ckpt_path", "config"):
@@ -92,6 +89,8 @@ class BlocklearnCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         self.folder = self._choose_folder(config)
+        if self.subcommand != "fit":
+            self.save_config_callback = None
         if self.subcommand == "fit":
             self._prepare_fit(config)
         elif config.model.checkpoint:
@@ -111,6 +110,8 @@ class BlocklearnCLI(LightningCLI):
                 callbacks.append(LastCheckpoint(self.folder.checkpoints))
         if self.subcommand == "predict":
             callbacks.append(WriteFeatures(self.folder.features))
+        if self.subcommand == "test":  # the trainer's own budget was the training run's
+            kwargs |= {"max_epochs": self._get(self.config_init, "probe").epochs, "max_steps": -1, "min_steps": None}
         plugins = config["plugins"] or []
         plugins = [*(plugins if isinstance(plugins, list) else [plugins]), StreamingCheckpointIO()]
         return super().instantiate_trainer(
@@ -188,30 +189,3 @@ DESCRIPTION = (
     "Local, gradient-isolated learning: train a network block by block, and probe every block. "
     "`blocklearn demo` shows it on digits in a few minutes."
 )
-
-
-def run(args: list[str]) -> int:
-    """Run a LightningCLI command; returns the exit status."""
-    return guarded(lambda: BlocklearnCLI(locate_configs(args)))
-
-
-def guarded(job: Callable[[], object]) -> int:
-    """Run a job for a person at a terminal: little noise, and what the user can mend is told in one line."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")  # Lightning 2.6 on torch 2.15
-    try:
-        job()
-    except UserError as error:
-        # From a loader process the error comes back wrapped in that process's traceback; its last line is the message.
-        print(f"blocklearn: error: {str(error).strip().splitlines()[-1].removeprefix(ERROR_NAME)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-ERROR_NAME = f"{UserError.__module__}.{UserError.__qualname__}: "

@@ -10,6 +10,7 @@ import blocklearn
 PACKAGE = Path(blocklearn.__file__).parent
 FLOORS = [
     {"errors", "seeding", "batch", "__init__"},
+    {"guard"},
     {"optim"},
     {"blocks"},
     {"objectives"},

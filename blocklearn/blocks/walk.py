@@ -100,11 +100,13 @@ class IsolatedWalk(LightningModule):
         size = batch.label.shape[0]
         name = f"{block.name}/{prefix}"
         self.log(f"{name}loss", output.loss.detach(), prog_bar=not prefix, batch_size=size)
+        if not prefix and (self.global_step + 1) % max(self.trainer.log_every_n_steps, 1):
+            return  # the loggers would not see them, and a call of `log` costs more than a small layer
         self.log_dict({name + key: value for key, value in {**output.metrics, **extra}.items()}, batch_size=size)
 
     def _refuse_non_finite(self, block: "Block", loss: Tensor) -> None:
         # Reading a loss waits for the device, so a GPU is asked only when its metrics are read anyway.
-        if loss.is_cuda and self.global_step % self.trainer.log_every_n_steps:
+        if loss.is_cuda and self.global_step % max(self.trainer.log_every_n_steps, 1):
             return
         if not torch.isfinite(loss):
             raise UserError(

@@ -10,7 +10,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from blocklearn.batch import Batch
 from blocklearn.data.loader import KeyedSampler, KeyedViews, LabelledImages, ResumableLoader
 from blocklearn.data.views import IMAGENET_MEAN, IMAGENET_STD, ImageSpec, ViewRecipe
 from blocklearn.errors import UserError
@@ -100,11 +102,16 @@ class ImageDataModule(LightningDataModule):
     def test_dataloader(self) -> ResumableLoader:
         return self._loader(self.test_images(), [self.recipe.plain_view], shuffle=False)
 
-    def predict_dataloader(self) -> ResumableLoader:
-        return self.test_dataloader()
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The test images. A plain loader, since Lightning builds its own from it to keep count of the samples."""
+        dataset = self._dataset(self.test_images(), [self.recipe.plain_view])
+        return DataLoader(dataset, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def _training_views(self) -> list[Callable[[Image.Image], Tensor]]:
         return [partial(self.recipe.training_view, view=view) for view in range(self.recipe.num_views)]
+
+    def _dataset(self, images: LabelledImages, transforms: Sequence[Callable[[Image.Image], Tensor]]) -> KeyedViews:
+        return KeyedViews(images, transforms, torch.initial_seed() if self._seed is None else self._seed)
 
     def _loader(
         self,
@@ -113,12 +120,11 @@ class ImageDataModule(LightningDataModule):
         shuffle: bool,
         batch_size: int | None = None,
     ) -> ResumableLoader:
-        seed = torch.initial_seed() if self._seed is None else self._seed
         world_size = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         batch_size = batch_size or self.batch_size
         if batch_size % world_size:
             raise UserError(f"data: batch_size {batch_size} does not divide among {world_size} processes")
-        dataset = KeyedViews(images, transforms, seed)
-        sampler = KeyedSampler(dataset, batch_size, shuffle, seed, world_size, rank)
+        dataset = self._dataset(images, transforms)
+        sampler = KeyedSampler(dataset, batch_size, shuffle, dataset.seed, world_size, rank)
         return ResumableLoader(dataset, sampler, self.num_workers)

@@ -22,8 +22,8 @@ class LabelledImages(Protocol):
 
 
 class KeyedViews(Dataset[Batch]):
-    """Views of images. An item is asked for by (epoch, index), and its augmentation depends on nothing else but the seed
-    and the view's number: not on workers, processes or what was drawn before.
+    """Views of images. An item is asked for by (epoch, index), or by its index for epoch 0, and its augmentation depends
+    on nothing else but the seed and the view's number: not on workers, processes or what was drawn before.
 
     Args:
         images: the data set.
@@ -41,8 +41,8 @@ class KeyedViews(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int] | int) -> Batch:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
         image, label = self.images[index]
         views = []
         for view, transform in enumerate(self.transforms):

@@ -165,7 +165,12 @@ def run_linear_probe(
         data: labelled images to train and to test on.
         settings: how the probes are trained.
         trainer: its `max_epochs` must be `settings.epochs`.
+
+    Raises:
+        ValueError: where it is not: the learning rate would not come down to 0.
     """
+    if trainer.max_epochs != settings.epochs:
+        raise ValueError(f"the trainer's max_epochs is {trainer.max_epochs}, the probe's epochs are {settings.epochs}")
     data.prepare_data()
     data.setup("test")
     probe = LinearProbe(network, data.num_classes, settings)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from blocklearn.evaluation.linear_probe import ProbeRow
 from blocklearn.interop.files import replacing
+from blocklearn.reporting.tables import NAMES
 
 STYLES = {"raw": "-", "head": "--"}
-NAMES = {"raw": "global average", "head": "pooling head"}
 
 
 def plot_accuracy(runs: Mapping[str, Sequence[ProbeRow]], title: str, path: Path) -> None:

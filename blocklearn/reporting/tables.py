@@ -9,6 +9,9 @@ from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.evaluation.linear_probe import ProbeRow
 
 
+NAMES = {"raw": "global average", "head": "pooling head"}
+
+
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """The first column on the left, numbers on the right."""
     table = Table(title=title, title_justify="left")
@@ -32,18 +35,16 @@ def print_blocks(network: BlockwiseModule) -> None:
 
 def print_probe(rows: Sequence[ProbeRow], dataset: str) -> None:
     """The results of the linear probes."""
-    lines = [(f"{row.index} {row.stage}", row.feature, f"{row.top1:.2f}", f"{row.top5:.2f}") for row in rows]
+    lines = [(f"{row.index} {row.stage}", NAMES[row.feature], f"{row.top1:.2f}", f"{row.top5:.2f}") for row in rows]
     print_table(f"Linear probes on {dataset}, accuracy in %", ("stage", "feature", "top-1", "top-5"), lines)
 
 
 def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], dataset: str) -> None:
-    """Top-1 by block, one column a run and feature."""
-    stages = {row.index: row.stage for rows in runs.values() for row in rows}
-    columns = [(run, feature) for feature in ("raw", "head") for run in runs]
-    top1 = {(run, row.feature, row.index): f"{row.top1:.1f}" for run, rows in runs.items() for row in rows}
+    """Top-1 by block and feature, one column a run."""
+    top1 = {(run, row.index, row.feature): f"{row.top1:.1f}" for run, rows in runs.items() for row in rows}
+    places = sorted({(row.feature != "raw", row.index, row.stage, row.feature) for rows in runs.values() for row in rows})
     lines = [
-        (f"{index} {stage}", *(top1.get((run, feature, index), "-") for run, feature in columns))
-        for index, stage in sorted(stages.items())
+        (f"{index} {stage}", NAMES[feature], *(top1.get((run, index, feature), "-") for run in runs))
+        for _, index, stage, feature in places
     ]
-    header = ("block", *(run if feature == "raw" else f"{run}, head" for run, feature in columns))
-    print_table(f"Linear probes on {dataset}, top-1 in %: global average, and output of the pooling head", header, lines)
+    print_table(f"Linear probes on {dataset}, top-1 accuracy in %", ("block", "feature", *runs), lines)

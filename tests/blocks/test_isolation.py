@@ -49,7 +49,7 @@ def published_network(tmp_path: Path, *changes: str) -> BlockwiseModule:
     parser = ArgumentParser()
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(BlockwiseModule, "model")
-    return parser.instantiate_classes(parser.parse_args(["--config", str(path), *changes])).model
+    return parser.instantiate(parser.parse_args(["--config", str(path), *changes])).model
 
 
 def assert_every_parameter_has_its_gradient(network: BlockwiseModule, batch: Batch) -> None:

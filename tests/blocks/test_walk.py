@@ -1,6 +1,7 @@
 """Invariants 3, 4 and 6, with a real Trainer."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -288,6 +289,22 @@ def test_a_batch_of_one_is_refused_before_any_training(tmp_path: Path) -> None:
 def test_a_curve_without_an_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs an end"):
         train(tmp_path, trainer={"max_epochs": -1})
+
+
+@pytest.mark.parametrize(
+    ("state", "complaint"),
+    [
+        ({"world_size": 2, "precision": "32-true"}, "several processes is not available yet"),
+        ({"world_size": 1, "precision": "16-mixed"}, "use bf16-mixed"),
+    ],
+)
+def test_what_the_walk_cannot_do_rightly_it_refuses(
+    monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], complaint: str
+) -> None:
+    network = small_network()
+    monkeypatch.setattr(BlockwiseModule, "trainer", SimpleNamespace(**state))
+    with pytest.raises(UserError, match=complaint):
+        network.on_fit_start()
 
 
 def test_validation_logs_every_blocks_loss_and_updates_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Run a job for a person at a terminal."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+
+from blocklearn.errors import UserError
+
+QUIET = (
+    ".*does not have many workers",
+    ".*smaller than the logging interval",
+    ".*exists and is not empty",  # what resuming is
+    ".*in eval mode at the start of training",  # what probing is
+    ".*LeafSpec.*is deprecated",  # Lightning 2.6 on torch 2.15
+)
+ERROR_NAME = f"{UserError.__module__}.{UserError.__qualname__}: "
+
+
+def guarded(job: Callable[[], object]) -> int:
+    """Run `job` with little noise, and tell what the user can mend in one line. Returns the exit status."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)
+    try:
+        job()
+    except UserError as error:
+        # From a loader process the error comes back wrapped in that process's traceback; its last line is the message.
+        print(f"blocklearn: error: {str(error).strip().splitlines()[-1].removeprefix(ERROR_NAME)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+import torch
+from small import same_weights, small_data, small_network, small_trainer, weights
+
+from blocklearn import UserError
+from blocklearn.evaluation.linear_probe import LinearProbe, ProbeRow, ProbeSettings, collect_features, run_linear_probe
+
+
+def probe(tmp_path: Path, network=None, **settings: object) -> list[ProbeRow]:
+    torch.manual_seed(0)
+    settings = {"epochs": 3, "batch_size": 8, "augment": False, "standardise": True, **settings}
+    chosen = ProbeSettings(**settings)
+    data = small_data()
+    trainer = small_trainer(tmp_path, max_epochs=chosen.epochs)
+    return run_linear_probe(network or small_network(), data, chosen, trainer)
+
+
+def test_every_stage_is_probed_on_its_raw_and_its_head_feature(tmp_path: Path) -> None:
+    rows = probe(tmp_path)
+    assert [(r.stage, r.index, r.feature) for r in rows] == [
+        (f"layer{k}", k, feature) for k in range(1, 5) for feature in ("raw", "head")
+    ]
+    assert all(0 <= r.top1 <= r.top5 <= 100 and r.epochs == 3 for r in rows)
+    assert all(r.top5 == 100 for r in rows)  # four classes
+
+
+def test_end_to_end_has_a_head_at_its_end_only(tmp_path: Path) -> None:
+    rows = probe(tmp_path, small_network(blocks="end_to_end"))
+    kinds = [(r.index, r.feature) for r in rows]
+    assert kinds == [(1, "raw"), (2, "raw"), (3, "raw"), (4, "raw"), (4, "head")]
+
+
+def test_a_probe_learns_what_the_features_hold(tmp_path: Path) -> None:
+    """The orientation of a grating is easy to read off the first block of even an untrained network."""
+    rows = probe(tmp_path, epochs=40)
+    assert max(r.top1 for r in rows) > 80
+    chance = 25
+    assert rows[0].top1 > 2 * chance
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_the_network_is_not_changed_by_probing_it(tmp_path: Path, augment: bool) -> None:
+    network = small_network(noise="all")
+    before = weights(network)
+    probe(tmp_path, network, augment=augment)
+    assert same_weights(before, weights(network))
+    assert not network.training
+
+
+def test_probes_trained_together_are_those_trained_alone() -> None:
+    network = small_network()
+    data = small_data()
+    data.setup()
+    features = collect_features(network, data.probe_dataloader(8, augment=False), torch.device("cpu"))
+    together = LinearProbe(network, 4, ProbeSettings())
+    spec, classifier = together.features[2], together.classifiers[2]
+    alone = torch.nn.Linear(spec.width, 4)
+    alone.load_state_dict(classifier.state_dict())
+    optimizers = [together.configure_optimizers()["optimizer"], torch.optim.SGD(alone.parameters(), 0.1, 0.9, weight_decay=1e-6)]
+    for start in (0, 8, 16):
+        batch = features[list(range(start, start + 8))]
+        label = batch["label"]
+        losses = [
+            sum(torch.nn.functional.cross_entropy(logits, label) for logits in together(batch)),
+            torch.nn.functional.cross_entropy(alone(batch[spec.key]), label),
+        ]
+        for optimizer, loss in zip(optimizers, losses, strict=True):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    torch.testing.assert_close(classifier.weight, alone.weight)
+    torch.testing.assert_close(classifier.bias, alone.bias)
+
+
+def test_one_pass_over_the_data_serves_all_probes() -> None:
+    network = small_network()
+    data = small_data()
+    data.setup()
+    calls = []
+    network.walked[0].stages[0].register_forward_hook(lambda *_: calls.append(1))
+    batch = next(iter(data.probe_dataloader(8)))
+    LinearProbe(network, 4, ProbeSettings())(batch)
+    assert len(calls) == 1
+
+
+def test_the_published_probe_is_the_default() -> None:
+    settings = ProbeSettings()
+    assert (settings.epochs, settings.lr, settings.weight_decay, settings.batch_size) == (100, 0.1, 1e-6, 256)
+    assert settings.augment
+    assert not settings.standardise
+    probe = LinearProbe(small_network(), 10, settings)
+    assert abs(float(probe.classifiers[1].weight.detach().std()) - 0.01) < 0.002
+    assert float(probe.classifiers[1].bias.detach().abs().max()) == 0
+
+
+def test_values_out_of_range_are_refused() -> None:
+    with pytest.raises(UserError, match="probe: epochs"):
+        ProbeSettings(epochs=0)

@@ -1,0 +1,264 @@
+"""The command line as a user drives it, in this process and, where it matters, in one of its own."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from blocklearn.__main__ import main
+from blocklearn.evaluation.linear_probe import LinearProbe
+
+SMALL = [
+    "--config=bt_digits.yaml",
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=3",
+    "--trainer.limit_val_batches=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.check_val_every_n_epoch=1",
+    "--model.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
+    "--model.objective.pooling.width=16",
+    "--model.objective.projector.widths=[16,16]",
+    "--data.batch_size=16",
+    "--probe.epochs=2",
+]
+
+
+def fit(folder: Path, *changes: str) -> int:
+    return main(["fit", *SMALL, f"--trainer.default_root_dir={folder}", *changes])
+
+
+def read_metrics(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        assert fit(folder) == 0
+    return folder
+
+
+def test_a_run_folder_holds_what_scripts_rely_on(trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} >= {"config.yaml", "checkpoints", "metrics.csv", "backbone.safetensors"}
+    assert [path.name for path in (trained / "checkpoints").iterdir()] == ["last.ckpt"]
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["model"]["objective"]["init_args"]["pooling"]["init_args"]["width"] == 16
+    assert config["data"]["init_args"]["batch_size"] == 16
+
+
+def test_the_metrics_tell_every_blocks_loss_and_rate(trained: Path) -> None:
+    rows = [row for row in read_metrics(trained) if row["block1/loss"]]
+    assert [row["step"] for row in rows] == ["0", "1", "2"]
+    for block in range(1, 5):
+        assert rows[0].keys() >= {f"block{block}/{name}" for name in ("loss", "lr", "on_diag", "off_diag", "val_loss")}
+        assert [float(row[f"block{block}/lr"]) for row in rows] == pytest.approx([0, 0.002 / 6, 0.004 / 6])
+
+
+def test_the_backbone_loads_into_plain_timm(trained: Path) -> None:
+    model = timm.create_model("resnet18", num_classes=0, layers=[1, 1, 1, 1], channels=[8, 8, 8, 8])
+    model.load_state_dict(load_file(trained / "backbone.safetensors"), strict=True)
+
+
+def test_the_saved_configuration_repeats_the_run_bitwise(trained: Path, tmp_path: Path) -> None:
+    arguments = ["fit", f"--config={trained / 'config.yaml'}", f"--trainer.default_root_dir={tmp_path}"]
+    assert main(arguments) == 0
+    first, second = (load_file(folder / "backbone.safetensors") for folder in (trained, tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_test_needs_nothing_but_the_checkpoint(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = trained / "checkpoints" / "last.ckpt"
+    assert main(["test", f"--model.checkpoint={checkpoint}"]) == 0
+    results = json.loads((trained / "probe" / "results.json").read_text())
+    assert results["checkpoint"] == str(checkpoint)
+    assert (results["dataset"], results["num_classes"]) == ("digits", 10)
+    assert [(row["stage"], row["index"], row["feature"]) for row in results["rows"]] == [
+        (f"layer{k}", k, feature) for k in range(1, 5) for feature in ("raw", "head")
+    ]
+    assert all({"lr", "epochs", "top1", "top5"} <= row.keys() for row in results["rows"])
+    assert (trained / "probe" / "accuracy_by_block.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "layer4" in printed
+    assert f"{results['rows'][0]['top1']:.2f}" in printed
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["model"]["checkpoint"] is None  # still the one of the training run
+
+
+def test_probes_train_for_their_own_epochs_not_the_runs(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs: list[int] = []
+    monkeypatch.setattr(LinearProbe, "on_train_epoch_end", lambda self: epochs.append(self.current_epoch))
+    checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
+    assert main(["test", checkpoint, "--probe.epochs=5", f"--trainer.default_root_dir={tmp_path}"]) == 0
+    assert epochs == [0, 1, 2, 3, 4]
+
+
+def test_an_end_to_end_checkpoint_is_probed_under_the_blockwise_configuration(tmp_path: Path) -> None:
+    run, probed = tmp_path / "run", tmp_path / "probed"
+    assert fit(run, "--model.blocks=end_to_end") == 0
+    checkpoint = f"--model.checkpoint={run / 'checkpoints' / 'last.ckpt'}"
+    assert main(["test", *SMALL, checkpoint, f"--trainer.default_root_dir={probed}"]) == 0
+    rows = json.loads((probed / "probe" / "results.json").read_text())["rows"]
+    assert [(row["index"], row["feature"]) for row in rows] == [(1, "raw"), (2, "raw"), (3, "raw"), (4, "raw"), (4, "head")]
+
+
+def test_validate_and_predict(trained: Path, tmp_path: Path) -> None:
+    checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
+    folder = f"--trainer.default_root_dir={tmp_path}"
+    assert main(["validate", checkpoint, folder]) == 0
+    assert main(["predict", checkpoint, folder]) == 0
+    features = load_file(tmp_path / "features.safetensors")
+    assert features["layer1/head"].shape == (360, 16)
+    assert features["label"].shape == features["index"].shape == (360,)
+
+
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    curve = "--model.lr_schedule=ConstantLR"  # so that the length of the first part does not show in it
+    assert fit(whole, "--trainer.max_epochs=3", curve) == 0
+    assert fit(parts, "--trainer.max_epochs=1", curve) == 0
+    assert fit(parts, "--trainer.max_epochs=3", curve, "--ckpt_path=last") == 0
+    first, second = (load_file(folder / "backbone.safetensors") for folder in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    steps = [[row["step"] for row in read_metrics(folder)] for folder in (whole, parts)]
+    assert steps[0] == steps[1]
+
+
+def test_a_trained_run_is_not_overwritten(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (trained / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    assert fit(trained) == 1
+    assert "holds a trained run already: go on with --ckpt_path last" in capsys.readouterr().err
+    assert (trained / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+
+
+def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["fit", *SMALL]) == 0
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert len(runs) == 2
+    assert all((run / "checkpoints" / "last.ckpt").is_file() for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        (["--model.backbon=resnet18"], 2, "Did you mean model.backbone?"),
+        (["--model.objective.pooling.widht=5"], 2, "'widht' is not accepted. Did you mean width?"),
+        (["--trainer.max_epoch=5"], 2, "Did you mean trainer.max_epochs?"),
+        (["--model.backbone=resnet5O"], 1, "timm has no model 'resnet5O'. Did you mean"),
+        (["--model.blocks=[[layer1],[layer2],[layer3,layer9]]"], 1, "no stage 'layer9'; the backbone's stages are layer1"),
+        (["--model.blocks=sideways"], 2, "per_stage"),
+        (["--data=CIFAR10", "--data.root=/nowhere"], 1, "CIFAR-10 is not in /nowhere/cifar-10-batches-py"),
+        (["--data=ImageFolder", "--data.root=/nowhere"], 1, "there is no folder /nowhere; name one with --data.root"),
+        (["--data.batch_size=1"], 1, "a batch of 1 sample"),
+        (["--data.batch_size=5000"], 1, "fewer than one batch of 5000"),
+        (["--model.checkpoint=/nowhere.ckpt"], 1, "there is no file /nowhere.ckpt"),
+        (["--ckpt_path=/nowhere.ckpt"], 1, "there is no file /nowhere.ckpt"),
+        (["--config=bt_digit.yaml"], 1, "did you mean bt_digits.yaml?"),
+    ],
+)
+def test_bad_input_is_one_clear_line_before_any_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, complaint: str
+) -> None:
+    try:
+        returned = fit(tmp_path, *arguments)
+    except SystemExit as stop:
+        returned = stop.code
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert returned == status
+    assert complaint in printed[-1]
+    assert len([line for line in printed if "error" in line]) == 1
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_an_unknown_key_in_a_file_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("model:\n  backbon: resnet18\n")
+    with pytest.raises(SystemExit) as stop:
+        fit(tmp_path, f"--config={path}")
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "backbon" in line
+    assert "Did you mean model.backbone?" in line
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_clear_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["test", *SMALL, f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}", "--model.backbone=resnet34"]
+    assert main(arguments) == 1
+    assert "was trained with backbone resnet18, this configuration says resnet34" in capsys.readouterr().err
+
+
+def run_alone(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "blocklearn", *arguments],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_version_is_quick_and_plain() -> None:
+    done = run_alone("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("blocklearn ")
+
+
+@pytest.mark.slow
+def test_weights_and_biases_is_offline_without_a_key_and_never_asks(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}
+    folder = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-m", "blocklearn", "fit", *SMALL, f"--trainer.default_root_dir={folder}"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (folder / "wandb").glob("offline-run-*")
+    assert list(run.glob("*.wandb"))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    longer = ["--trainer.max_epochs=6", "--trainer.limit_train_batches=10"]
+    assert fit(whole, *longer) == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "blocklearn", "fit", *SMALL, *longer, f"--trainer.default_root_dir={killed}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoint = killed / "checkpoints" / "last.ckpt"
+    for _ in range(600):
+        if checkpoint.exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "backbone.safetensors").exists(), "it ended before it was killed"
+    assert fit(killed, *longer, "--ckpt_path=last") == 0
+    first, second = (load_file(folder / "backbone.safetensors") for folder in (whole, killed))
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)  # one was trained in two processes

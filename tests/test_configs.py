@@ -1,0 +1,93 @@
+"""Every shipped configuration parses, instantiates, and opens with what a reader needs."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from jsonargparse import ArgumentParser
+
+from blocklearn import BlockwiseModule, UserError
+from blocklearn.arguments import locate_configs
+from blocklearn.cli import BlocklearnCLI
+from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.evaluation.linear_probe import ProbeSettings
+from blocklearn.run_folder import find_config, shipped_configs
+
+CONFIGS = sorted(shipped_configs().glob("*.yaml"))
+
+
+def parser() -> ArgumentParser:
+    import blocklearn.data
+    import blocklearn.objectives
+    import blocklearn.optim  # noqa: F401
+
+    made = ArgumentParser()
+    made.add_argument("--config", action="config")
+    made.add_argument("--seed_everything", type=int)
+    made.add_argument("--trainer", type=dict)
+    made.add_class_arguments(BlockwiseModule, "model")
+    made.add_subclass_arguments(ImageDataModule, "data")
+    made.add_class_arguments(ProbeSettings, "probe")
+    return made
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_config_instantiates(path: Path) -> None:
+    changes = ["--model.objective.projector.widths=[8,8]"]  # its width is only memory here
+    parts = parser().instantiate(parser().parse_args(["--config", str(path), *changes]))
+    assert len(parts.model.walked) >= 1
+    assert parts.data.batch_size >= 2
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_config_opens_with_its_cost_expectation_and_command(path: Path) -> None:
+    opening = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    text = "\n".join(opening)
+    assert "arXiv" in text
+    assert all(word in text for word in ("Cost:", "Expected:", "Command:"))
+    assert f"--config {path.name}" in text
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_the_command_line_accepts_a_config_by_its_bare_name(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (path.name, path.stem):
+        with pytest.raises(SystemExit) as stop:
+            BlocklearnCLI(locate_configs(["fit", "--config", name, "--print_config"]))
+        assert stop.value.code == 0
+        assert "backbone:" in capsys.readouterr().out
+
+
+def test_a_file_of_that_name_in_the_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bt_digits.yaml").touch()
+    assert find_config("bt_digits.yaml") == Path("bt_digits.yaml")
+
+
+def test_an_unknown_config_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"did you mean bt_blockwise.yaml\?"):
+        find_config("bt_blokwise.yaml")
+
+
+def test_several_configs_stack() -> None:
+    located = locate_configs(["fit", "--config", "bt_digits.yaml", "-c", "bt_blockwise.yaml", "--config=bt_digits"])
+    assert [Path(arg.removeprefix("--config=")).name for arg in located if ".yaml" in arg] == [
+        "bt_digits.yaml",
+        "bt_blockwise.yaml",
+        "bt_digits.yaml",
+    ]
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(root)]
+    subprocess.run(command, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"blocklearn/configs/{path.name}" for path in CONFIGS} <= names
