@@ -140,14 +140,14 @@ class BlocklearnCLI(LightningCLI):
         checkpoint = self.config[self.subcommand].model.checkpoint
         results = {
             "checkpoint": str(checkpoint) if checkpoint else None,
-            "dataset": datamodule.name,
+            "dataset": datamodule.title,
             "num_classes": datamodule.num_classes,
             "rows": [row.as_dict() for row in rows],
         }
         with replacing(self.folder.probe / "results.json") as unfinished:
             unfinished.write_text(json.dumps(results, indent=2) + "\n")
-        plot_accuracy({"": rows}, f"Linear probes on {datamodule.name}", self.folder.probe / "accuracy_by_block.png")
-        print_probe(rows, datamodule.name)
+        plot_accuracy({"": rows}, f"Linear probes on {datamodule.title}", self.folder.probe / "accuracy_by_block.png")
+        print_probe(rows, datamodule.title)
         print(f"Written: {self.folder.probe / 'results.json'} and {self.folder.probe / 'accuracy_by_block.png'}")
         return rows
 

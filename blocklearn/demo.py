@@ -27,7 +27,9 @@ SHOWN = "blockwise"
 def run_demo(args: list[str]) -> None:
     """Train and probe each of `RUNS`, two at a time, then print one table and draw one picture."""
     parser = argparse.ArgumentParser(prog="blocklearn demo", description=__doc__)
-    parser.add_argument("--default_root_dir", type=Path, help="folder for all three runs; a new one under runs/ if absent")
+    parser.add_argument(
+        "--default_root_dir", type=Path, help="folder for all three runs; a new one under runs/ if absent"
+    )
     parser.add_argument("--max_epochs", type=int, help="epochs of training; the configuration's if absent")
     parser.add_argument("--seed_everything", type=int, default=0, help="seed of all three runs (default: 0)")
     options = parser.parse_args(args)
@@ -77,7 +79,9 @@ def _run_apart(name: str, arguments: list[str]) -> list[dict[str, Any]]:
         status = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False).returncode
     if status:
         told = (run.path / "log.txt").read_text().strip().splitlines()
-        raise UserError(f"the {name} run failed ({told[-1] if told else f'status {status}'}); see {run.path / 'log.txt'}")
+        raise UserError(
+            f"the {name} run failed ({told[-1] if told else f'status {status}'}); see {run.path / 'log.txt'}"
+        )
     return json.loads((run.probe / "results.json").read_text())["rows"]
 
 
@@ -85,7 +89,9 @@ def _fit_and_test(arguments: list[str]) -> None:
     from blocklearn.cli import BlocklearnCLI
 
     fit = BlocklearnCLI(["fit", *arguments, "--wandb.mode", "disabled"])
-    BlocklearnCLI(["test", *arguments, "--wandb.mode", "disabled", "--model.checkpoint", str(fit.folder.last_checkpoint)])
+    BlocklearnCLI(
+        ["test", *arguments, "--wandb.mode", "disabled", "--model.checkpoint", str(fit.folder.last_checkpoint)]
+    )
 
 
 if __name__ == "__main__":

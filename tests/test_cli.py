@@ -53,7 +53,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_folder_holds_what_scripts_rely_on(trained: Path) -> None:
-    assert {path.name for path in trained.iterdir()} >= {"config.yaml", "checkpoints", "metrics.csv", "backbone.safetensors"}
+    assert {path.name for path in trained.iterdir()} >= {
+        "config.yaml",
+        "checkpoints",
+        "metrics.csv",
+        "backbone.safetensors",
+    }
     assert [path.name for path in (trained / "checkpoints").iterdir()] == ["last.ckpt"]
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["model"]["objective"]["init_args"]["pooling"]["init_args"]["width"] == 16
@@ -114,7 +119,13 @@ def test_an_end_to_end_checkpoint_is_probed_under_the_blockwise_configuration(tm
     checkpoint = f"--model.checkpoint={run / 'checkpoints' / 'last.ckpt'}"
     assert main(["test", *SMALL, checkpoint, f"--trainer.default_root_dir={probed}"]) == 0
     rows = json.loads((probed / "probe" / "results.json").read_text())["rows"]
-    assert [(row["index"], row["feature"]) for row in rows] == [(1, "raw"), (2, "raw"), (3, "raw"), (4, "raw"), (4, "head")]
+    assert [(row["index"], row["feature"]) for row in rows] == [
+        (1, "raw"),
+        (2, "raw"),
+        (3, "raw"),
+        (4, "raw"),
+        (4, "head"),
+    ]
 
 
 def test_validate_and_predict(trained: Path, tmp_path: Path) -> None:
@@ -162,7 +173,11 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
         (["--model.objective.pooling.widht=5"], 2, "'widht' is not accepted. Did you mean width?"),
         (["--trainer.max_epoch=5"], 2, "Did you mean trainer.max_epochs?"),
         (["--model.backbone=resnet5O"], 1, "timm has no model 'resnet5O'. Did you mean"),
-        (["--model.blocks=[[layer1],[layer2],[layer3,layer9]]"], 1, "no stage 'layer9'; the backbone's stages are layer1"),
+        (
+            ["--model.blocks=[[layer1],[layer2],[layer3,layer9]]"],
+            1,
+            "no stage 'layer9'; the backbone's stages are layer1",
+        ),
         (["--model.blocks=sideways"], 2, "per_stage"),
         (["--data=CIFAR10", "--data.root=/nowhere"], 1, "CIFAR-10 is not in /nowhere/cifar-10-batches-py"),
         (["--data=ImageFolder", "--data.root=/nowhere"], 1, "there is no folder /nowhere; name one with --data.root"),
@@ -199,7 +214,12 @@ def test_an_unknown_key_in_a_file_names_the_nearest(tmp_path: Path, capsys: pyte
 
 
 def test_a_checkpoint_that_does_not_fit_is_one_clear_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["test", *SMALL, f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}", "--model.backbone=resnet34"]
+    arguments = [
+        "test",
+        *SMALL,
+        f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}",
+        "--model.backbone=resnet34",
+    ]
     assert main(arguments) == 1
     assert "was trained with backbone resnet18, this configuration says resnet34" in capsys.readouterr().err
 

@@ -151,7 +151,10 @@ class BlockwiseModule(IsolatedWalk):
     def backbone_state_dict(self) -> dict[str, Tensor]:
         """The backbone's weights under timm's own names; fits `timm.create_model(..., num_classes=0)` strictly."""
         return {
-            name: tensor for block in self.walked for stage in block.stages for name, tensor in stage.state_dict().items()
+            name: tensor
+            for block in self.walked
+            for stage in block.stages
+            for name, tensor in stage.state_dict().items()
         }
 
     def load_checkpoint(self, path: str) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import timm
 from timm.models.resnet import ResNet
-from torch import Tensor, nn
+from torch import nn
 
 from blocklearn.errors import UserError
 
@@ -79,7 +79,7 @@ def cut_backbone(backbone: nn.Module) -> list[Stage]:
     for name, module in backbone.named_children():
         pending[name] = module
         if name in info and name.startswith("layer"):
-            spec = StageSpec(name, channels=info[name]["num_chs"], stride=info[name]["reduction"])
+            spec = StageSpec(name, channels=int(info[name]["num_chs"]), stride=int(info[name]["reduction"]))
             stages.append(Stage(spec, pending))
             pending = OrderedDict()
     return stages
@@ -106,7 +106,9 @@ def group_stages(names: Sequence[str], blocks: Grouping) -> list[list[int]]:
         if name not in names:
             raise UserError(f"blocks: the backbone has no stage {name!r}; {known}")
     if listed != list(names) or not all(blocks):
-        raise UserError(f"blocks: every stage must be in one block, in order, and no block empty; got {blocks}, {known}")
+        raise UserError(
+            f"blocks: every stage must be in one block, in order, and no block empty; got {blocks}, {known}"
+        )
     return [[names.index(name) for name in block] for block in blocks]
 
 

@@ -100,19 +100,23 @@ class IsolatedWalk(LightningModule):
         size = batch.label.shape[0]
         name = f"{block.name}/{prefix}"
         self.log(f"{name}loss", output.loss.detach(), prog_bar=not prefix, batch_size=size)
-        if not prefix and (self.global_step + 1) % max(self.trainer.log_every_n_steps, 1):
+        if not prefix and (self.global_step + 1) % self._log_interval:
             return  # the loggers would not see them, and a call of `log` costs more than a small layer
         self.log_dict({name + key: value for key, value in {**output.metrics, **extra}.items()}, batch_size=size)
 
     def _refuse_non_finite(self, block: "Block", loss: Tensor) -> None:
         # Reading a loss waits for the device, so a GPU is asked only when its metrics are read anyway.
-        if loss.is_cuda and self.global_step % max(self.trainer.log_every_n_steps, 1):
+        if loss.is_cuda and self.global_step % self._log_interval:
             return
         if not torch.isfinite(loss):
             raise UserError(
                 f"{block.name} ({block.stage_names}): the loss is {loss.item()} at batch {self.global_step}; nothing was "
                 "updated from it. Lower the learning rate, set --model.gradient_clip_norm, or look for bad samples"
             )
+
+    @property
+    def _log_interval(self) -> int:
+        return max(getattr(self.trainer, "log_every_n_steps", 1), 1)
 
     @property
     def _datamodule(self) -> object:

@@ -25,6 +25,12 @@ class ImageDataModule(LightningDataModule):
 
     Pretraining images and probe images are separate data sets, which may coincide.
 
+    Attributes:
+        title: name of the data set, for tables and results.
+        num_classes: of the probes' labels.
+        mean: per channel, of pixels in [0, 1].
+        std: per channel, of pixels in [0, 1].
+
     Args:
         recipe: builds the views from the `ImageSpec`.
         root: folder of the data.
@@ -34,7 +40,8 @@ class ImageDataModule(LightningDataModule):
         seed: of order and augmentation; null for the run's (`--seed_everything`).
     """
 
-    name: str
+    title: str
+    num_classes: int
     mean: Sequence[float] = IMAGENET_MEAN
     std: Sequence[float] = IMAGENET_STD
 
@@ -60,11 +67,6 @@ class ImageDataModule(LightningDataModule):
         self.recipe = recipe(ImageSpec(image_size, self.mean, self.std))
         self._seed = seed
 
-    @property
-    @abstractmethod
-    def num_classes(self) -> int:
-        """Number of classes of the probe's labels."""
-
     @abstractmethod
     def pretraining_images(self) -> LabelledImages:
         """For the local objectives; labels are not used."""
@@ -85,7 +87,7 @@ class ImageDataModule(LightningDataModule):
         images = self.pretraining_images()
         if len(images) < self.batch_size:
             raise UserError(
-                f"data: {self.name} has {len(images)} images for training, fewer than one batch of {self.batch_size}; "
+                f"data: {self.title} has {len(images)} images for training, fewer than one batch of {self.batch_size}; "
                 "lower --data.batch_size"
             )
         return self._loader(images, self._training_views(), shuffle=True)

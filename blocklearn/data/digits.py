@@ -24,8 +24,8 @@ class Digits(ImageDataModule):
         seed: of order and augmentation; null for the run's.
     """
 
-    name = "digits"
-    num_classes = 10  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    title = "digits"
+    num_classes = 10
     mean = (0.305,) * 3
     std = (0.330,) * 3
 

@@ -35,7 +35,7 @@ class ImageFolder(ImageDataModule):
         UserError: when the data is asked for and is not there, or a file cannot be read; it names folder or file.
     """
 
-    name = "ImageFolder"
+    title = "ImageFolder"
 
     def __init__(
         self,

@@ -108,7 +108,7 @@ class ResumableLoader(DataLoader[Batch]):
         self.keyed_sampler = sampler
         self._batches_done = 0
 
-    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __iter__(self) -> Iterator[Any]:
         # A generator, so that nothing is prefetched before the Trainer has told the sampler its epoch.
         self._batches_done = self.keyed_sampler.skip_batches
         for batch in super().__iter__():

@@ -24,8 +24,7 @@ class Synthetic(ImageDataModule):
         num_images: for training; a quarter as many for testing.
     """
 
-    name = "synthetic"
-    num_classes = 0  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    title = "synthetic"
 
     def __init__(
         self,
@@ -39,7 +38,7 @@ class Synthetic(ImageDataModule):
         num_images: int = 256,
     ) -> None:
         super().__init__(recipe, root, batch_size, num_workers, image_size, seed)
-        self.num_classes = num_classes  # pyright: ignore[reportAttributeAccessIssue]
+        self.num_classes = num_classes
         self.num_images = num_images
 
     def pretraining_images(self) -> LabelledImages:

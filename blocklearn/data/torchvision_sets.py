@@ -59,14 +59,14 @@ class TorchvisionImages(ImageDataModule):
             return RGB(type(self).dataset(self.root, download=self.download, **part))
         except (RuntimeError, OSError) as error:
             raise UserError(
-                f"data: {self.name} is not in {(self.root / self.folder).resolve()} ({str(error).splitlines()[0]}); "
+                f"data: {self.title} is not in {(self.root / self.folder).resolve()} ({str(error).splitlines()[0]}); "
                 f"name its parent folder with --data.root, or fetch it with --data.download true or from {self.source}"
             ) from error
 
 
 class CIFAR10(TorchvisionImages):
     __doc__ = f"""60,000 colour images of 32 x 32 pixels in 10 classes.\n\n{TorchvisionImages.__doc__}"""
-    name, folder, num_classes = "CIFAR-10", "cifar-10-batches-py", 10  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    title, folder, num_classes = "CIFAR-10", "cifar-10-batches-py", 10
     source = "https://www.cs.toronto.edu/~kriz/cifar.html"
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
     dataset = datasets.CIFAR10
@@ -74,7 +74,7 @@ class CIFAR10(TorchvisionImages):
 
 class CIFAR100(TorchvisionImages):
     __doc__ = f"""60,000 colour images of 32 x 32 pixels in 100 classes.\n\n{TorchvisionImages.__doc__}"""
-    name, folder, num_classes = "CIFAR-100", "cifar-100-python", 100  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    title, folder, num_classes = "CIFAR-100", "cifar-100-python", 100
     source = "https://www.cs.toronto.edu/~kriz/cifar.html"
     mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
     dataset = datasets.CIFAR100
@@ -83,7 +83,7 @@ class CIFAR100(TorchvisionImages):
 class STL10(TorchvisionImages):
     __doc__ = f"""96 x 96 colour images: 100,000 without labels for pretraining, 5,000 labelled for the probes, 8,000 for
     testing.\n\n{TorchvisionImages.__doc__}"""
-    name, folder, num_classes = "STL-10", "stl10_binary", 10  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    title, folder, num_classes = "STL-10", "stl10_binary", 10
     source = "https://cs.stanford.edu/~acoates/stl10"
     mean, std = (0.4313, 0.4156, 0.3663), (0.2683, 0.2610, 0.2687)
     dataset = datasets.STL10
@@ -113,7 +113,7 @@ class STL10(TorchvisionImages):
 class FashionMNIST(TorchvisionImages):
     __doc__ = f"""70,000 grey images of 28 x 28 pixels, enlarged to `image_size`, in 10 classes. `root` may also be a folder
     with the four .gz files as published.\n\n{TorchvisionImages.__doc__}"""
-    name, folder, num_classes = "Fashion-MNIST", "FashionMNIST/raw", 10  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    title, folder, num_classes = "Fashion-MNIST", "FashionMNIST/raw", 10
     source = "https://github.com/zalandoresearch/fashion-mnist"
     mean, std = (0.2860,) * 3, (0.3530,) * 3
     dataset = datasets.FashionMNIST

@@ -140,7 +140,9 @@ class SmallImageViews(BarlowTwinsViews):
         solarise: tuple[float, float] = (0.0, 0.2),
     ) -> None:
         no_blur = (0.0, 0.0)
-        super().__init__(spec, min_scale, flip, jitter, jitter_probability, greyscale, no_blur, solarise, resize_ratio=1.0)
+        super().__init__(
+            spec, min_scale, flip, jitter, jitter_probability, greyscale, no_blur, solarise, resize_ratio=1.0
+        )
 
 
 class GlyphViews(ViewRecipe):

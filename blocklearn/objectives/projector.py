@@ -26,5 +26,5 @@ class Projector(nn.Sequential):
             in_features = width
         super().__init__(*layers, nn.Linear(in_features, widths[-1], bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, x: Tensor) -> Tensor:
         return super().forward(x)

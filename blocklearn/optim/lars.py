@@ -44,7 +44,7 @@ class LARS(Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "eta": eta, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -58,9 +58,9 @@ class LARS(Optimizer):
     def _step_together(self, params: list[Tensor], group: dict[str, Any], adapt: bool) -> None:
         if not params:
             return
-        updates = [p.grad for p in params]
+        updates = [p.grad for p in params if p.grad is not None]
         if adapt:
-            updates = torch._foreach_add(updates, params, alpha=group["weight_decay"])
+            updates = list(torch._foreach_add(updates, params, alpha=group["weight_decay"]))
             torch._foreach_mul_(updates, self._trust_ratios(params, updates, group["eta"]))
         momenta = [self._momentum_of(p) for p in params]
         torch._foreach_mul_(momenta, group["momentum"])

@@ -95,7 +95,9 @@ def build_wandb(settings: WandbSettings, folder: Path, config: dict[str, Any], j
         try:
             return _start_wandb(settings, folder, config, job, attempt)
         except Exception as error:  # whatever W&B does, the run goes on
-            rank_zero_warn(f"W&B did not start in mode {attempt}: {str(error).splitlines()[0] if str(error) else error!r}")
+            rank_zero_warn(
+                f"W&B did not start in mode {attempt}: {str(error).splitlines()[0] if str(error) else error!r}"
+            )
     return None
 
 

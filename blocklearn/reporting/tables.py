@@ -8,7 +8,6 @@ from rich.table import Table
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.evaluation.linear_probe import ProbeRow
 
-
 NAMES = {"raw": "global average", "head": "pooling head"}
 
 
@@ -42,7 +41,9 @@ def print_probe(rows: Sequence[ProbeRow], dataset: str) -> None:
 def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], dataset: str) -> None:
     """Top-1 by block and feature, one column a run."""
     top1 = {(run, row.index, row.feature): f"{row.top1:.1f}" for run, rows in runs.items() for row in rows}
-    places = sorted({(row.feature != "raw", row.index, row.stage, row.feature) for rows in runs.values() for row in rows})
+    places = sorted(
+        {(row.feature != "raw", row.index, row.stage, row.feature) for rows in runs.values() for row in rows}
+    )
     lines = [
         (f"{index} {stage}", NAMES[feature], *(top1.get((run, index, feature), "-") for run in runs))
         for _, index, stage, feature in places

@@ -43,7 +43,9 @@ def test_a_checkpoint_with_another_head_names_the_weights(tmp_path: Path) -> Non
 
     _, path = saved(tmp_path)
     objective = partial(JointEmbedding, projector=partial(Projector, widths=[4]))
-    with pytest.raises(UserError, match=r"does not fit this network: other shapes: .*pooling.conv.weight is \(24, 8, 1, 1\)"):
+    with pytest.raises(
+        UserError, match=r"does not fit this network: other shapes: .*pooling.conv.weight is \(24, 8, 1, 1\)"
+    ):
         small_network(checkpoint=str(path), objective=objective)
 
 

@@ -58,7 +58,10 @@ def test_probes_trained_together_are_those_trained_alone() -> None:
     spec, classifier = together.features[2], together.classifiers[2]
     alone = torch.nn.Linear(spec.width, 4)
     alone.load_state_dict(classifier.state_dict())
-    optimizers = [together.configure_optimizers()["optimizer"], torch.optim.SGD(alone.parameters(), 0.1, 0.9, weight_decay=1e-6)]
+    optimizers = [
+        together.configure_optimizers()["optimizer"],
+        torch.optim.SGD(alone.parameters(), 0.1, 0.9, weight_decay=1e-6),
+    ]
     for start in (0, 8, 16):
         batch = features[list(range(start, start + 8))]
         label = batch["label"]

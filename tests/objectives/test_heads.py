@@ -28,7 +28,9 @@ def test_expansion_pooling_is_conv_norm_relu_mean(kernel_size: int) -> None:
     pooling = ExpandPooling(SPEC, width=10, kernel_size=kernel_size)
     x = torch.randn(4, 6, 5, 5)
     maps = nn.functional.conv2d(x, pooling.conv.weight, padding=kernel_size // 2)
-    standard = (maps - maps.mean((0, 2, 3), keepdim=True)) / (maps.var((0, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+    standard = (maps - maps.mean((0, 2, 3), keepdim=True)) / (
+        maps.var((0, 2, 3), correction=0, keepdim=True) + 1e-5
+    ).sqrt()
     torch.testing.assert_close(pooling(x), standard.clamp(min=0).mean((2, 3)), rtol=1e-4, atol=1e-5)
     assert pooling.conv.bias is None
     assert pooling.out_features == 10
