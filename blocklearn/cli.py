@@ -55,7 +55,7 @@ class BlocklearnCLI(LightningCLI):
             BlockwiseModule,
             ImageDataModule,
             save_config_callback=SaveRunConfig,
-            trainer_defaults={"enable_model_summary": False},
+            trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
             seed_everything_default=0,
             parser_kwargs={"prog": "blocklearn", "description": DESCRIPTION, "version": __version__},
             parser_class=CommandParser,

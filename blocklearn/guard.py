@@ -14,13 +14,18 @@ QUIET = (
     ".*in eval mode at the start of training",  # what probing is
     ".*LeafSpec.*is deprecated",  # Lightning 2.6 on torch 2.15
 )
+CHATTY = (  # by full name: Lightning sets the level of their parents when it is imported
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning_utilities.core.rank_zero",
+)
 ERROR_NAME = f"{UserError.__module__}.{UserError.__qualname__}: "
 
 
 def guarded(job: Callable[[], object]) -> int:
     """Run `job` with little noise, and tell what the user can mend in one line. Returns the exit status."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     try:

@@ -118,6 +118,7 @@ def _start_wandb(settings: WandbSettings, folder: Path, config: dict[str, Any], 
         config=config,
         settings=wandb.Settings(silent=mode == "offline"),
     )
+    logger._wandb_init.pop("anonymous", None)  # Lightning 2.6 passes it; W&B 0.31 warns of it
     _ = logger.experiment  # starts it here, where a failure can be caught
     return logger
 
