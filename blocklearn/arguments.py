@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from lightning.pytorch.cli import LightningArgumentParser
 
 from blocklearn.errors import UserError
-from blocklearn.run_folder import RunFolder, find_config
+from blocklearn.run_folder import RunFolder, find_config, shipped_configs
 
 DEFAULT_CONFIG = "bt_digits.yaml"
 CONFIG_FLAGS = ("--config", "-c")
@@ -44,6 +44,12 @@ def _implied_config(args: list[str]) -> Path:
             raise UserError(f"there is no {own} beside the checkpoint: name the run's configuration with --config")
         if own.is_file():
             return own
+    chosen = sorted({arg.partition("=")[0] for arg in args} & {"--data", "--model.backbone", "--model.objective"})
+    if chosen:
+        raise UserError(
+            f"{chosen[0]} needs a configuration to change: name one with --config, e.g. --config {DEFAULT_CONFIG}; "
+            f"shipped are {', '.join(sorted(path.name for path in shipped_configs().glob('*.yaml')))}"
+        )
     print(f"No --config: taking {DEFAULT_CONFIG}.", file=sys.stderr)
     return find_config(DEFAULT_CONFIG)
 

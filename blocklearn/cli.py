@@ -25,7 +25,7 @@ from blocklearn.errors import UserError
 from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, run_linear_probe
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 from blocklearn.interop.files import replacing
-from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb
+from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb, log_probe
 from blocklearn.reporting.plots import plot_accuracy
 from blocklearn.reporting.tables import print_blocks, print_probe
 from blocklearn.run_folder import RunFolder
@@ -112,6 +112,8 @@ class BlocklearnCLI(LightningCLI):
             callbacks.append(WriteFeatures(self.folder.features))
         if self.subcommand == "test":  # the trainer's own budget was the training run's
             kwargs |= {"max_epochs": self._get(self.config_init, "probe").epochs, "max_steps": -1, "min_steps": None}
+        if self.subcommand != "fit":
+            kwargs["enable_checkpointing"] = False
         plugins = config["plugins"] or []
         plugins = [*(plugins if isinstance(plugins, list) else [plugins]), StreamingCheckpointIO()]
         return super().instantiate_trainer(
@@ -144,11 +146,13 @@ class BlocklearnCLI(LightningCLI):
             "num_classes": datamodule.num_classes,
             "rows": [row.as_dict() for row in rows],
         }
-        with replacing(self.folder.probe / "results.json") as unfinished:
+        table, picture = self.folder.probe / "results.json", self.folder.probe / "accuracy_by_block.png"
+        with replacing(table) as unfinished:
             unfinished.write_text(json.dumps(results, indent=2) + "\n")
-        plot_accuracy({"": rows}, f"Linear probes on {datamodule.title}", self.folder.probe / "accuracy_by_block.png")
+        plot_accuracy({"": rows}, f"Linear probes on {datamodule.title}", picture)
+        log_probe(self.trainer.loggers, rows, picture)
         print_probe(rows, datamodule.title)
-        print(f"Written: {self.folder.probe / 'results.json'} and {self.folder.probe / 'accuracy_by_block.png'}")
+        print(f"Written: {table} and {picture}")
         return rows
 
     def _choose_folder(self, config: Any) -> RunFolder:

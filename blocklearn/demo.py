@@ -12,6 +12,7 @@ from typing import Any
 
 from blocklearn.errors import UserError
 from blocklearn.guard import guarded
+from blocklearn.machine import available_cores
 from blocklearn.run_folder import RunFolder, find_config
 
 # The untrained twin sees two epochs at learning rate 0: its weights stay as they were drawn and its BatchNorms learn the
@@ -70,7 +71,7 @@ def _run_apart(name: str, arguments: list[str]) -> list[dict[str, Any]]:
     """Train and probe in a process of its own, with half of the cores. One of them shows its progress, the others write
     theirs to `log.txt` in their folders."""
     run = RunFolder(Path(arguments[arguments.index("--trainer.default_root_dir") + 1]))
-    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    threads = max(1, available_cores() // 2)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "blocklearn.demo", *arguments]
     run.path.mkdir(parents=True, exist_ok=True)

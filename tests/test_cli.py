@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from blocklearn.__main__ import main
 from blocklearn.evaluation.linear_probe import LinearProbe
 
+ROOT = Path(__file__).parents[1]
 SMALL = [
     "--config=bt_digits.yaml",
     "--trainer.max_epochs=1",
@@ -101,6 +102,7 @@ def test_test_needs_nothing_but_the_checkpoint(trained: Path, capsys: pytest.Cap
     assert f"{results['rows'][0]['top1']:.2f}" in printed
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["model"]["checkpoint"] is None  # still the one of the training run
+    assert not list((trained / "probe").rglob("*.ckpt"))
 
 
 def test_probes_train_for_their_own_epochs_not_the_runs(
@@ -202,6 +204,14 @@ def test_bad_input_is_one_clear_line_before_any_training(
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("flag", ["--data=CIFAR10", "--model.backbone=resnet50"])
+def test_a_part_is_not_chosen_over_the_digits_recipe_by_accident(
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", flag, f"--trainer.default_root_dir={tmp_path}"]) == 1
+    assert "needs a configuration to change: name one with --config" in capsys.readouterr().err
+
+
 def test_an_unknown_key_in_a_file_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text("model:\n  backbon: resnet18\n")
@@ -222,6 +232,24 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_line(trained: Path, capsys:
     ]
     assert main(arguments) == 1
     assert "was trained with backbone resnet18, this configuration says resnet34" in capsys.readouterr().err
+
+
+def test_a_stranger_adds_a_part_by_its_class_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The criterion that CONTRIBUTING.md shows, from a file outside of the package."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (tmp_path / "strangers_own.py").write_text(text.split("```python\n")[1].split("```")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    assert fit(tmp_path / "run", "--model.objective.criterion=strangers_own.CosineDistance") == 0
+    assert "block1/cosine" in read_metrics(tmp_path / "run")[0]
+
+
+def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    load, train = [part.split("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]]
+    quick = "fast_dev_run=True, enable_progress_bar=False, accelerator='cpu', logger=False"
+    exec(train.replace("max_epochs=10", quick), {})
+    assert fit(tmp_path) == 0
+    exec(load, {})
 
 
 def run_alone(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ import blocklearn
 
 PACKAGE = Path(blocklearn.__file__).parent
 FLOORS = [
-    {"errors", "seeding", "batch", "__init__"},
+    {"errors", "seeding", "batch", "machine", "__init__"},
     {"guard"},
     {"optim"},
     {"blocks"},

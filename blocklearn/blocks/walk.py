@@ -81,7 +81,8 @@ class IsolatedWalk(LightningModule):
             raise UserError("the learning-rate curve needs an end: set --trainer.max_epochs or --trainer.max_steps")
         self._total_steps = int(total_steps)
         shortest = min(self.trainer.num_training_batches, self._total_steps)
-        self.trainer.log_every_n_steps = max(1, min(self._log_interval, shortest))  # a short run leaves a trace too
+        # so that a short run leaves a trace too
+        self.trainer.log_every_n_steps = max(1, min(self._log_interval, shortest))  # pyright: ignore[reportAttributeAccessIssue]
 
     def _update(self, block: "Block", optimizer: Optimizer, loss: Tensor, batch_idx: int) -> None:
         self._refuse_non_finite(block, loss)

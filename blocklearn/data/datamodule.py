@@ -1,6 +1,5 @@
 """What every image data module shares: loaders for pretraining, probing and testing."""
 
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from blocklearn.batch import Batch
 from blocklearn.data.loader import KeyedSampler, KeyedViews, LabelledImages, ResumableLoader
 from blocklearn.data.views import IMAGENET_MEAN, IMAGENET_STD, ImageSpec, ViewRecipe
 from blocklearn.errors import UserError
+from blocklearn.machine import available_cores
 
 RecipeFactory = Callable[[ImageSpec], ViewRecipe]
 
@@ -62,7 +62,7 @@ class ImageDataModule(LightningDataModule):
             )
         self.root = Path(root)
         self.batch_size = batch_size
-        self.num_workers = min(len(os.sched_getaffinity(0)), 8) if num_workers is None else num_workers
+        self.num_workers = min(available_cores(), 8) if num_workers is None else num_workers
         self.image_size = image_size
         self.recipe = recipe(ImageSpec(image_size, self.mean, self.std))
         self._seed = seed

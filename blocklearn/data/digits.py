@@ -32,9 +32,9 @@ class Digits(ImageDataModule):
     def __init__(
         self,
         root: str | Path = "data",
-        batch_size: int = 128,
+        batch_size: int = 64,
         num_workers: int = 0,
-        image_size: int = 32,
+        image_size: int = 20,
         recipe: RecipeFactory = GlyphViews,
         seed: int | None = None,
     ) -> None:

@@ -35,8 +35,6 @@ class ImageFolder(ImageDataModule):
         UserError: when the data is asked for and is not there, or a file cannot be read; it names folder or file.
     """
 
-    title = "ImageFolder"
-
     def __init__(
         self,
         root: str | Path = "data/imagenet",
@@ -61,6 +59,12 @@ class ImageFolder(ImageDataModule):
     @cached_property
     def _probing(self) -> "FolderParts":
         return self._pretraining if self.probe_root == self.root else FolderParts(self.probe_root, self.held_out)
+
+    @property
+    def title(self) -> str:
+        """Name of the probes' folder, and whether its test images are held out of its training images."""
+        name = self.probe_root.resolve().name
+        return f"{name}, {self.held_out:.0%} held out" if self._probing.split_here else name
 
     @property
     def num_classes(self) -> int:
@@ -94,6 +98,7 @@ class FolderParts:
             )
         self.classes = sorted(path.name for path in train.iterdir() if path.is_dir() and path != test)
         files = list_images(train, self.classes)
+        self.split_here = test is None
         if test is not None:
             strangers = sorted({path.name for path in test.iterdir() if path.is_dir()} - set(self.classes))
             if strangers:

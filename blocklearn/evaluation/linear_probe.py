@@ -86,7 +86,7 @@ class LinearProbe(LightningModule):
 
     def __init__(self, network: BlockwiseModule, num_classes: int, settings: ProbeSettings) -> None:
         super().__init__()
-        self.network = network.requires_grad_(False).eval()
+        self.network = network.eval()
         self.settings = settings
         self.features = network.feature_specs()
         self.classifiers = nn.ModuleList(self._classifier(spec.width, num_classes) for spec in self.features)

@@ -3,6 +3,7 @@
 import csv
 import netrc
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, Literal
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+
+from blocklearn.evaluation.linear_probe import ProbeRow
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,8 @@ def build_wandb(settings: WandbSettings, folder: Path, config: dict[str, Any], j
         try:
             return _start_wandb(settings, folder, config, job, attempt)
         except Exception as error:  # whatever W&B does, the run goes on
-            rank_zero_warn(
-                f"W&B did not start in mode {attempt}: {str(error).splitlines()[0] if str(error) else error!r}"
-            )
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            rank_zero_warn(f"W&B did not start in mode {attempt}: {told}")
     return None
 
 
@@ -121,6 +123,16 @@ def _start_wandb(settings: WandbSettings, folder: Path, config: dict[str, Any], 
     logger._wandb_init.pop("anonymous", None)  # Lightning 2.6 passes it; W&B 0.31 warns of it
     _ = logger.experiment  # starts it here, where a failure can be caught
     return logger
+
+
+def log_probe(loggers: Sequence[Logger], rows: Sequence[ProbeRow], picture: Path) -> None:
+    """The table and the picture of the linear probes, for the loggers that take such; the figures they have already."""
+    columns = [row.as_dict() for row in rows]
+    for logger in loggers:
+        if hasattr(logger, "log_table"):
+            logger.log_table("probe/results", list(columns[0]), [list(row.values()) for row in columns])  # pyright: ignore
+        if hasattr(logger, "log_image"):
+            logger.log_image("probe/accuracy_by_block", [str(picture)])  # pyright: ignore
 
 
 def _has_key() -> bool:

@@ -65,6 +65,16 @@ def test_global_step_counts_batches_and_the_rates_are_the_formula(tmp_path: Path
         assert rates == pytest.approx([expected] * len(rates))
 
 
+def test_bfloat16_trains_every_block_and_keeps_float32_weights(tmp_path: Path) -> None:
+    seed_everything(0, verbose=False)
+    before = weights(small_network())
+    network = train(tmp_path, noise="all", trainer={"precision": "bf16-mixed", "max_epochs": 2})
+    for name, p in network.named_parameters():
+        assert p.dtype == torch.float32
+        assert torch.isfinite(p).all()
+        assert not torch.equal(p, before[name]), name
+
+
 def test_max_steps_means_batches(tmp_path: Path) -> None:
     recorder = Recorder()
     train(tmp_path, callbacks=[recorder], trainer={"max_epochs": -1, "max_steps": 6})

@@ -47,6 +47,7 @@ def test_the_network_is_not_changed_by_probing_it(tmp_path: Path, augment: bool)
     probe(tmp_path, network, augment=augment)
     assert same_weights(before, weights(network))
     assert not network.training
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
 
 
 def test_probes_trained_together_are_those_trained_alone() -> None:
