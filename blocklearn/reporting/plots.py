@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from blocklearn.evaluation.linear_probe import ProbeRow
 from blocklearn.interop.files import replacing
 from blocklearn.reporting.tables import NAMES
 
-STYLES = {"raw": "-", "head": "--"}
+STYLES: dict[str, dict[str, Any]] = {
+    "raw": {"linestyle": "-", "marker": "o"},
+    "head": {"linestyle": "--", "marker": "s", "markerfacecolor": "white"},
+}
 
 
 def plot_accuracy(runs: Mapping[str, Sequence[ProbeRow]], title: str, path: Path) -> None:
@@ -15,7 +19,7 @@ def plot_accuracy(runs: Mapping[str, Sequence[ProbeRow]], title: str, path: Path
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for color, (run, rows) in enumerate(runs.items()):
@@ -23,11 +27,11 @@ def plot_accuracy(runs: Mapping[str, Sequence[ProbeRow]], title: str, path: Path
             points = [(row.index, row.top1) for row in rows if row.feature == feature]
             if points:
                 label = f"{run}, {NAMES[feature]}" if run else NAMES[feature]
-                axes.plot(*zip(*points, strict=True), style, marker="o", color=f"C{color}", label=label)
+                axes.plot(*zip(*points, strict=True), color=f"C{color}", label=label, **style)
     stages = {row.index: row.stage for rows in runs.values() for row in rows}
     axes.set_xticks(list(stages), list(stages.values()))
     axes.set(title=title, xlabel="stage", ylabel="linear probe, top-1 accuracy (%)")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper", frameon=False)
     with replacing(path) as unfinished:
         figure.savefig(unfinished, format="png", dpi=150)
