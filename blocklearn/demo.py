@@ -22,11 +22,11 @@ RUNS = {
     "end-to-end": ["--model.blocks", "end_to_end"],
     "blockwise": [],
 }
-SHOWN = "blockwise"
+SIDE_BY_SIDE = [["blockwise"], ["end-to-end", "random"]]  # one process each; the first shows its progress
 
 
 def run_demo(args: list[str]) -> None:
-    """Train and probe each of `RUNS`, two at a time, then print one table and draw one picture."""
+    """Train and probe each of `RUNS`, then print one table and draw one picture."""
     parser = argparse.ArgumentParser(prog="blocklearn demo", description=__doc__)
     parser.add_argument(
         "--default_root_dir", type=Path, help="folder for all three runs; a new one under runs/ if absent"
@@ -44,19 +44,42 @@ def run_demo(args: list[str]) -> None:
         name: [*shared, "--trainer.default_root_dir", str(folder.path / name), *budget, *changes]
         for name, changes in RUNS.items()
     }
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        order = sorted(commands, key=lambda name: name != SHOWN)
-        finished = pool.map(lambda name: _run_apart(name, commands[name]), order)
-        _report(folder, dict(zip(order, finished, strict=True)))
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(max_workers=len(SIDE_BY_SIDE)) as pool:
+        logs = [None, *(folder.path / f"{'_and_'.join(names)}.log" for names in SIDE_BY_SIDE[1:])]
+        done = [
+            pool.submit(_run_apart, [commands[name] for name in names], log)
+            for names, log in zip(SIDE_BY_SIDE, logs, strict=True)
+        ]
+        for future in done:
+            future.result()
+    _report(folder)
     print(f"{time.monotonic() - start:.0f} s in all")
 
 
-def _report(folder: RunFolder, rows: dict[str, list[Any]]) -> None:
+def _run_apart(commands: list[list[str]], log: Path | None) -> None:
+    """Train and probe, one run after the other, in a process of their own with its share of the cores. What it prints goes
+    to the terminal, or to `log`."""
+    threads = max(1, available_cores() // len(SIDE_BY_SIDE))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "blocklearn.demo", json.dumps(commands)]
+    if log is None:
+        status = subprocess.run(command, env=environment, check=False).returncode
+    else:
+        with log.open("w") as output:
+            status = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False).returncode
+    if status:
+        raise UserError(f"a run failed with status {status}; {'see above' if log is None else f'see {log}'}")
+
+
+def _report(folder: RunFolder) -> None:
     from blocklearn.evaluation.linear_probe import ProbeRow
     from blocklearn.interop.files import replacing
     from blocklearn.reporting.plots import plot_accuracy
     from blocklearn.reporting.tables import print_comparison
 
+    probes = {name: RunFolder(folder.path / name).probe / "results.json" for name in RUNS}
+    rows: dict[str, list[Any]] = {name: json.loads(path.read_text())["rows"] for name, path in probes.items()}
     picture, table = folder.path / "accuracy_by_block.png", folder.path / "results.json"
     with replacing(table) as unfinished:
         unfinished.write_text(json.dumps(rows, indent=2) + "\n")
@@ -67,33 +90,14 @@ def _report(folder: RunFolder, rows: dict[str, list[Any]]) -> None:
     print(f"Picture: {picture}  Figures: {table}")
 
 
-def _run_apart(name: str, arguments: list[str]) -> list[dict[str, Any]]:
-    """Train and probe in a process of its own, with half of the cores. One of them shows its progress, the others write
-    theirs to `log.txt` in their folders."""
-    run = RunFolder(Path(arguments[arguments.index("--trainer.default_root_dir") + 1]))
-    threads = max(1, available_cores() // 2)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "blocklearn.demo", *arguments]
-    run.path.mkdir(parents=True, exist_ok=True)
-    with (run.path / "log.txt").open("w") as log:
-        output = None if name == SHOWN else log
-        status = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False).returncode
-    if status:
-        told = (run.path / "log.txt").read_text().strip().splitlines()
-        raise UserError(
-            f"the {name} run failed ({told[-1] if told else f'status {status}'}); see {run.path / 'log.txt'}"
-        )
-    return json.loads((run.probe / "results.json").read_text())["rows"]
-
-
-def _fit_and_test(arguments: list[str]) -> None:
+def _fit_and_test(commands: list[list[str]]) -> None:
     from blocklearn.cli import BlocklearnCLI
 
-    fit = BlocklearnCLI(["fit", *arguments, "--wandb.mode", "disabled"])
-    BlocklearnCLI(
-        ["test", *arguments, "--wandb.mode", "disabled", "--model.checkpoint", str(fit.folder.last_checkpoint)]
-    )
+    for arguments in commands:
+        quiet = [*arguments, "--wandb.mode", "disabled"]
+        fit = BlocklearnCLI(["fit", *quiet])
+        BlocklearnCLI(["test", *quiet, "--model.checkpoint", str(fit.folder.last_checkpoint)])
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(lambda: _fit_and_test(sys.argv[1:])))
+    sys.exit(guarded(lambda: _fit_and_test(json.loads(sys.argv[1]))))

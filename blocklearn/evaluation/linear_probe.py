@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
@@ -204,7 +205,7 @@ def collect_features(network: BlockwiseModule, batches: Any, device: torch.devic
     network = network.to(device).eval()
     specs = network.feature_specs()
     columns: dict[str, list[Tensor]] = {spec.key: [] for spec in specs} | {"label": []}
-    for batch in batches:
+    for batch in track(batches, "Computing features", transient=True):
         values = network.stage_features(batch.views[0].to(device))
         for spec, value in zip(specs, values, strict=True):
             columns[spec.key].append(value.cpu())
