@@ -2,11 +2,9 @@
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ RUNS = {
     "end-to-end": ["--model.blocks", "end_to_end"],
     "blockwise": [],
 }
-SIDE_BY_SIDE = [["blockwise"], ["end-to-end", "random"]]  # one process each; the first shows its progress
+HERE = ["blockwise"]  # trained in this process, which shows its progress; the others in one of their own, beside it
 
 
 def run_demo(args: list[str]) -> None:
@@ -44,32 +42,34 @@ def run_demo(args: list[str]) -> None:
         name: [*shared, "--trainer.default_root_dir", str(folder.path / name), *budget, *changes]
         for name, changes in RUNS.items()
     }
+    beside = [commands[name] for name in RUNS if name not in HERE]
     folder.path.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(max_workers=len(SIDE_BY_SIDE)) as pool:
-        logs = [None, *(folder.path / f"{'_and_'.join(names)}.log" for names in SIDE_BY_SIDE[1:])]
-        done = [
-            pool.submit(_run_apart, [commands[name] for name in names], log)
-            for names, log in zip(SIDE_BY_SIDE, logs, strict=True)
-        ]
-        for future in done:
-            future.result()
+    log = folder.path / "others.log"
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "blocklearn.demo", json.dumps(beside)]
+        others = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        _fit_and_test([commands[name] for name in HERE])
+        status = others.wait()
+    finally:
+        others.kill()
+    if status:
+        raise UserError(f"the runs beside this one failed with status {status}; see {log}")
     _report(folder)
     print(f"{time.monotonic() - start:.0f} s in all")
 
 
-def _run_apart(commands: list[list[str]], log: Path | None) -> None:
-    """Train and probe, one run after the other, in a process of their own with its share of the cores. What it prints goes
-    to the terminal, or to `log`."""
-    threads = max(1, available_cores() // len(SIDE_BY_SIDE))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "blocklearn.demo", json.dumps(commands)]
-    if log is None:
-        status = subprocess.run(command, env=environment, check=False).returncode
-    else:
-        with log.open("w") as output:
-            status = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False).returncode
-    if status:
-        raise UserError(f"a run failed with status {status}; {'see above' if log is None else f'see {log}'}")
+def _fit_and_test(commands: list[list[str]]) -> None:
+    """Train and probe, one run after the other, with half of the cores."""
+    import torch
+
+    from blocklearn.cli import BlocklearnCLI
+
+    torch.set_num_threads(max(1, available_cores() // 2))
+    for arguments in commands:
+        quiet = [*arguments, "--wandb.mode", "disabled"]
+        fit = BlocklearnCLI(["fit", *quiet])
+        BlocklearnCLI(["test", *quiet, "--model.checkpoint", str(fit.folder.last_checkpoint)])
 
 
 def _report(folder: RunFolder) -> None:
@@ -88,15 +88,6 @@ def _report(folder: RunFolder) -> None:
     print()
     print_comparison(results, "digits")
     print(f"Picture: {picture}  Figures: {table}")
-
-
-def _fit_and_test(commands: list[list[str]]) -> None:
-    from blocklearn.cli import BlocklearnCLI
-
-    for arguments in commands:
-        quiet = [*arguments, "--wandb.mode", "disabled"]
-        fit = BlocklearnCLI(["fit", *quiet])
-        BlocklearnCLI(["test", *quiet, "--model.checkpoint", str(fit.folder.last_checkpoint)])
 
 
 if __name__ == "__main__":

@@ -270,6 +270,18 @@ def test_version_is_quick_and_plain() -> None:
 
 
 @pytest.mark.slow
+def test_the_demo_ends_in_one_table_and_one_picture(tmp_path: Path) -> None:
+    done = run_alone("demo", f"--default_root_dir={tmp_path}", "--max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    (header,) = [line for line in lines if "end-to-end" in line and "random" in line and "blockwise" in line]
+    assert all(sum(f"layer{k}" in line for line in lines[lines.index(header) :]) == 2 for k in range(1, 5))
+    assert (tmp_path / "accuracy_by_block.png").read_bytes().startswith(b"\x89PNG")
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {name: len(rows) for name, rows in results.items()} == {"random": 8, "end-to-end": 5, "blockwise": 8}
+
+
+@pytest.mark.slow
 def test_weights_and_biases_is_offline_without_a_key_and_never_asks(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
     environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}

@@ -1,0 +1,176 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from blocklearn import UserError
+from blocklearn.data import CIFAR10, CIFAR100, STL10, Digits, FashionMNIST, ImageFolder, SmallImageViews, Synthetic
+from blocklearn.data.digits import load_digits
+
+
+def make_folder(root: Path, parts: dict[str, int], classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+    draw = np.random.default_rng(0)
+    for part, count in parts.items():
+        for name in classes:
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(draw.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(folder / f"{i}.jpeg")
+    return root
+
+
+def folder_data(root: Path, **changes: object) -> ImageFolder:
+    settings = {"batch_size": 4, "num_workers": 0, "image_size": 16, "recipe": SmallImageViews}
+    return ImageFolder(root, **{**settings, **changes})
+
+
+def test_digits_are_all_there_and_the_held_out_part_is_stratified() -> None:
+    train, test = load_digits()
+    assert (len(train), len(test)) == (1437, 360)
+    assert np.bincount(test.labels).min() >= 33
+    assert Digits().num_classes == 10
+
+
+def test_digit_views_have_the_stated_statistics() -> None:
+    data = Digits(image_size=24)
+    images = data.pretraining_images()
+    pixels = torch.stack([data.recipe.plain_view(images[i][0]) for i in range(200)])
+    assert abs(float(pixels.mean())) < 0.1
+    assert float(pixels.std()) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("test_name", ["val", "test"])
+def test_a_folder_with_test_images(tmp_path: Path, test_name: str) -> None:
+    data = folder_data(make_folder(tmp_path, {"train": 6, test_name: 2}))
+    assert (len(data.pretraining_images()), len(data.test_images()), data.num_classes) == (12, 4, 2)
+    batch = next(iter(data.train_dataloader()))
+    assert [tuple(v.shape) for v in batch.views] == [(4, 3, 16, 16)] * 2
+
+
+def test_a_folder_without_test_images_keeps_some_out_of_training(tmp_path: Path) -> None:
+    data = folder_data(make_folder(tmp_path, {"train": 10}))
+    train, test = ({p for p, _ in images.files} for images in (data.pretraining_images(), data.test_images()))
+    assert (len(train), len(test), train & test) == (16, 4, set())
+    assert data.title == f"{tmp_path.name}, 20% held out"
+    again = folder_data(tmp_path)
+    assert {p for p, _ in again.test_images().files} == test
+
+
+def test_class_folders_in_the_root_itself(tmp_path: Path) -> None:
+    assert folder_data(make_folder(tmp_path, {".": 5})).num_classes == 2
+
+
+def test_images_without_classes_pretrain_and_others_probe(tmp_path: Path) -> None:
+    plain = tmp_path / "plain" / "train"
+    plain.mkdir(parents=True)
+    for i in range(8):
+        Image.new("L", (20, 20), i).save(plain / f"{i}.png")
+    labelled = make_folder(tmp_path / "labelled", {"train": 3, "test": 1})
+    data = folder_data(tmp_path / "plain", probe_root=labelled)
+    assert next(iter(data.train_dataloader())).label.tolist() == [-1] * 4
+    assert len(data.probe_images()) == 6
+    with pytest.raises(UserError, match="has no class folders to probe"):
+        folder_data(tmp_path / "plain").probe_images()
+
+
+def test_a_missing_folder_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"there is no folder {tmp_path}/nowhere; name one with --data.root"):
+        folder_data(tmp_path / "nowhere").train_dataloader()
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(UserError, match=f"no images in {tmp_path}/train"):
+        folder_data(tmp_path).train_dataloader()
+
+
+def test_a_test_class_that_training_lacks_is_named(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"train": 3})
+    make_folder(tmp_path, {"val": 1}, classes=("cat", "eel"))
+    with pytest.raises(UserError, match="class eel of .* is not among the classes"):
+        folder_data(tmp_path).test_images()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_corrupt_image_is_named(tmp_path: Path, workers: int) -> None:
+    make_folder(tmp_path, {"train": 4, "val": 1})
+    bad = tmp_path / "train" / "dog" / "2.jpeg"
+    bad.write_bytes(bad.read_bytes()[:200])
+    with pytest.raises(UserError, match=f"cannot read the image {bad}"):
+        list(folder_data(tmp_path, num_workers=workers).train_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("data", "folder"),
+    [
+        (CIFAR10, "cifar-10-batches-py"),
+        (CIFAR100, "cifar-100-python"),
+        (STL10, "stl10_binary"),
+        (FashionMNIST, "FashionMNIST/raw"),
+    ],
+)
+def test_a_missing_set_says_where_it_looked_and_how_to_get_it(data: type, folder: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        data(tmp_path, num_workers=0).train_dataloader()
+    message = str(caught.value)
+    assert f"{tmp_path / folder}" in message
+    assert "--data.download true" in message
+    assert "https://" in message
+    assert "\n" not in message
+
+
+def write_idx(folder: Path, prefix: str, count: int) -> None:
+    pixels = np.arange(count * 784, dtype=np.uint32).astype(np.uint8)
+    (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(16) + pixels.tobytes()))
+    (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(
+        gzip.compress(bytes(8) + bytes(i % 10 for i in range(count)))
+    )
+
+
+def test_fashion_mnist_is_read_from_its_published_archives(tmp_path: Path) -> None:
+    write_idx(tmp_path, "train", 12)
+    write_idx(tmp_path, "t10k", 4)
+    data = FashionMNIST(tmp_path, batch_size=4, num_workers=0)
+    assert (len(data.pretraining_images()), len(data.test_images())) == (12, 4)
+    assert data.probe_images()[11][1] == 1
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(UserError, match="cannot read .*t10k-labels"):
+        data.test_images()
+
+
+def test_cifar_is_read_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hashlib
+    import pickle
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    from torchvision.datasets import CIFAR10 as Set
+
+    def write(name: str, content: object) -> list[str]:
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        return [name, hashlib.md5(data).hexdigest()]
+
+    batch = {"data": np.zeros((3, 3072), np.uint8), "labels": [0, 1, 2]}
+    monkeypatch.setattr(Set, "train_list", [write("data_batch_1", batch)])
+    monkeypatch.setattr(Set, "test_list", [write("test_batch", batch)])
+    meta_name, md5 = write("batches.meta", {"label_names": list("abcdefghij")})
+    monkeypatch.setattr(Set, "meta", {"filename": meta_name, "key": "label_names", "md5": md5})
+    data = CIFAR10(tmp_path, num_workers=0)
+    assert len(data.pretraining_images()) == 3
+    assert data.test_images()[2][1] == 2
+
+
+def test_synthetic_images_are_a_function_of_their_position() -> None:
+    first, second = Synthetic().pretraining_images(), Synthetic().pretraining_images()
+    assert first[5][0].tobytes() == second[5][0].tobytes()
+    assert first[5][0].tobytes() != Synthetic().test_images()[5][0].tobytes()
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"image_size": 0}, {"num_workers": -1}])
+def test_values_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="must be at least 1"):
+        Synthetic(**wrong)
