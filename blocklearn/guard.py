@@ -17,6 +17,7 @@ QUIET = (
 CHATTY = (  # by full name: Lightning sets the level of their parents when it is imported
     "lightning.pytorch.utilities.rank_zero",
     "lightning.fabric.utilities.rank_zero",
+    "lightning.fabric.utilities.seed",
     "lightning_utilities.core.rank_zero",
 )
 ERROR_NAME = f"{UserError.__module__}.{UserError.__qualname__}: "

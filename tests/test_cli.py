@@ -309,6 +309,7 @@ def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
         [sys.executable, "-m", "blocklearn", "fit", *SMALL, *longer, f"--trainer.default_root_dir={killed}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as here: sums in another order are other sums
     )
     checkpoint = killed / "checkpoints" / "last.ckpt"
     for _ in range(600):
@@ -320,5 +321,4 @@ def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     assert not (killed / "backbone.safetensors").exists(), "it ended before it was killed"
     assert fit(killed, *longer, "--ckpt_path=last") == 0
     first, second = (load_file(folder / "backbone.safetensors") for folder in (whole, killed))
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)  # one was trained in two processes
+    assert all(torch.equal(first[name], second[name]) for name in first)
