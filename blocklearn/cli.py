@@ -57,7 +57,12 @@ class BlocklearnCLI(LightningCLI):
             save_config_callback=SaveRunConfig,
             trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
             seed_everything_default=0,
-            parser_kwargs={"prog": "blocklearn", "description": DESCRIPTION, "version": __version__},
+            parser_kwargs={
+                "prog": "blocklearn",
+                "description": DESCRIPTION,
+                "version": __version__,
+                **{name: {"description": text} for name, text in COMMANDS.items()},
+            },
             parser_class=CommandParser,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
@@ -75,6 +80,11 @@ class BlocklearnCLI(LightningCLI):
             "test": evaluation,
             "predict": evaluation | {"return_predictions"},
         }
+
+    def _add_subcommands(self, parser: Any, **kwargs: Any) -> None:
+        super()._add_subcommands(parser, **kwargs)
+        for listed in parser._subcommands_action._choices_actions:
+            listed.help = COMMANDS[listed.dest]  # Lightning lists the Trainer's methods
 
     def add_arguments_to_parser(self, parser: Any) -> None:
         parser.add_class_arguments(ProbeSettings, "probe")
@@ -189,6 +199,12 @@ class BlocklearnCLI(LightningCLI):
         return [logger for logger in loggers if logger is not None]
 
 
+COMMANDS = {
+    "fit": "Train every block with its own objective.",
+    "validate": "Local loss of every block on held-out images.",
+    "test": "Fit and test a linear probe on every stage of a trained network.",
+    "predict": "Write the features of every stage to features.safetensors.",
+}
 DESCRIPTION = (
     "Local, gradient-isolated learning: train a network block by block, and probe every block. "
     "`blocklearn demo` shows it on digits in a few minutes."

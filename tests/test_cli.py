@@ -263,6 +263,14 @@ def run_alone(*arguments: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
+def test_help_tells_what_each_command_does_here(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "test Fit and test a linear probe on every stage of a trained network." in printed
+    assert "blocklearn demo" in printed
+
+
 def test_version_is_quick_and_plain() -> None:
     done = run_alone("--version")
     assert done.returncode == 0
