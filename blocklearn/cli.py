@@ -99,11 +99,11 @@ class BlocklearnCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         self.folder = self._choose_folder(config)
-        if self.subcommand != "fit":
-            self.save_config_callback = None
         if self.subcommand == "fit":
             self._prepare_fit(config)
-        elif config.model.checkpoint:
+            return
+        self.save_config_callback = None
+        if config.model.checkpoint:
             # The checkpoint says how its backbone is grouped, so that any of them can be probed under one configuration.
             config.model.blocks = read_checkpoint(config.model.checkpoint)[STRUCTURE]["blocks"]
         else:

@@ -1,11 +1,11 @@
 """Compose blocks over a backbone and train them in isolation."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 
 from blocklearn.batch import Batch
 from blocklearn.blocks.block import Block
@@ -18,11 +18,6 @@ from blocklearn.blocks.update import OptimizerFactory, UpdateRule
 from blocklearn.blocks.walk import IsolatedWalk
 from blocklearn.errors import UserError
 from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
-
-
-def default_optimizer(params: Iterable[Tensor]) -> Optimizer:
-    """AdamW at 1e-3."""
-    return AdamW(params, lr=1e-3)
 
 
 class FeatureSpec(NamedTuple):
@@ -75,7 +70,7 @@ class BlockwiseModule(IsolatedWalk):
         backbone: str = "resnet50",
         blocks: Grouping = "per_stage",
         noise: Noise | Literal["none", "all"] | None = None,
-        optimizer: OptimizerFactory = default_optimizer,
+        optimizer: OptimizerFactory = AdamW,
         lr_schedule: LRSchedule | None = None,
         schedule: Schedule | None = None,
         lr_reference_batch: int | None = None,

@@ -74,15 +74,12 @@ class ImageFolder(ImageDataModule):
         return ImageFiles(self._pretraining.train)
 
     def probe_images(self) -> LabelledImages:
-        return self._labelled(self._probing.train)
+        if not self._probing.classes:
+            raise UserError(f"data: {self.probe_root} has no class folders to probe; name some with --data.probe_root")
+        return ImageFiles(self._probing.train)
 
     def test_images(self) -> LabelledImages:
         return ImageFiles(self._probing.test)
-
-    def _labelled(self, files: Sequence[tuple[Path, int]]) -> LabelledImages:
-        if not self._probing.classes:
-            raise UserError(f"data: {self.probe_root} has no class folders to probe; name some with --data.probe_root")
-        return ImageFiles(files)
 
 
 class FolderParts:

@@ -209,8 +209,8 @@ class ToNormalisedTensor(torch.nn.Module):
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
         self._scale = 1 / (255 * torch.tensor(spec.std)).reshape(3, 1, 1)
-        self._shift = (torch.tensor(spec.mean) / torch.tensor(spec.std)).reshape(3, 1, 1)
+        self._shift = -(torch.tensor(spec.mean) / torch.tensor(spec.std)).reshape(3, 1, 1)
 
     def forward(self, image: Image.Image) -> Tensor:
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        return torch.addcmul(-self._shift, pixels.float(), self._scale)
+        return torch.addcmul(self._shift, pixels.float(), self._scale)
