@@ -9,21 +9,33 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Batch": "blocklearn.batch",
     "BarlowTwins": "blocklearn.objectives.barlow_twins",
+    "Batch": "blocklearn.batch",
     "Block": "blocklearn.blocks.block",
     "BlockwiseModule": "blocklearn.blocks.blockwise",
+    "ClassTokenPooling": "blocklearn.objectives.pooling",
+    "Combined": "blocklearn.objectives.combined",
     "ExpandPooling": "blocklearn.objectives.pooling",
     "GaussianNoise": "blocklearn.blocks.noise",
     "GlobalPooling": "blocklearn.objectives.pooling",
+    "IsolatedStrategy": "blocklearn.distributed.strategy",
     "JointEmbedding": "blocklearn.objectives.joint_embedding",
     "LARS": "blocklearn.optim.lars",
     "LinearProbe": "blocklearn.evaluation.linear_probe",
+    "LocalPooling": "blocklearn.objectives.pooling",
     "Projector": "blocklearn.objectives.projector",
+    "Sequential": "blocklearn.blocks.schedule",
+    "SimCLR": "blocklearn.objectives.simclr",
+    "Simultaneous": "blocklearn.blocks.schedule",
     "StageSpec": "blocklearn.blocks.stage",
+    "Supervised": "blocklearn.objectives.supervised",
+    "TokenMeanPooling": "blocklearn.objectives.pooling",
+    "TwoLayerPooling": "blocklearn.objectives.pooling",
     "UserError": "blocklearn.errors",
+    "VICReg": "blocklearn.objectives.vicreg",
     "WarmupCosine": "blocklearn.optim.warmup_cosine",
-    "cut_backbone": "blocklearn.blocks.stage",
+    "create_backbone": "blocklearn.blocks.backbone",
+    "cut_backbone": "blocklearn.blocks.grouping",
 }
 
 __all__ = [*_HOME, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -20,6 +20,10 @@ def _run(args: list[str]) -> None:
         from blocklearn.demo import run_demo
 
         run_demo(args[1:])
+    elif args[:1] == ["export"]:
+        from blocklearn.export_command import run_export
+
+        run_export(args[1:])
     else:
         from blocklearn.arguments import locate_configs
         from blocklearn.cli import BlocklearnCLI

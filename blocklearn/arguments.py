@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
 from blocklearn.errors import UserError
@@ -18,32 +19,52 @@ CONFIG_FLAGS = ("--config", "-c")
 
 def locate_configs(args: list[str]) -> list[str]:
     """Replace the names of shipped configurations by their paths, and supply a configuration where none is given: the
-    run's own for a checkpoint, scikit-learn's digits for `fit`."""
+    run's own for a checkpoint, scikit-learn's digits for `fit`. Configurations without a `model` section, such as
+    `probe_linear.yaml`, stack upon the run's own too."""
     located: list[str] = []
+    named: list[Path] = []
     expects_name = False
     for arg in args:
         flag, equals, name = arg.partition("=")
-        if expects_name:
-            located.append(str(find_config(arg)))
-        elif flag in CONFIG_FLAGS and equals:
-            located.append(f"--config={find_config(name)}")
+        if expects_name or (flag in CONFIG_FLAGS and equals):
+            named.append(find_config(arg if expects_name else name))
+            located.append(str(named[-1]) if expects_name else f"--config={named[-1]}")
         else:
             located.append(arg)
         expects_name = arg in CONFIG_FLAGS
-    wants_config = bool(args) and args[0] in ("fit", "validate", "test", "predict") and not {"-h", "--help"} & set(args)
-    if wants_config and not any(arg.partition("=")[0] in CONFIG_FLAGS for arg in args):
-        located.insert(1, f"--config={_implied_config(args)}")
+    wants_config = (
+        bool(args)
+        and args[0] in ("fit", "validate", "test", "predict", "isolation")
+        and not {"-h", "--help"} & set(args)
+    )
+    if wants_config and not any(_has_model(path) for path in named):
+        own = _config_of_run(args)
+        if own or not named:
+            located.insert(1, f"--config={own or _default_config(args)}")
     return located
 
 
-def _implied_config(args: list[str]) -> Path:
+def _has_model(config: Path) -> bool:
+    """Whether a configuration says what network is trained; one that cannot be read is the parser's to complain about."""
+    try:
+        content = yaml.safe_load(config.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return True
+    return not isinstance(content, dict) or "model" in content
+
+
+def _config_of_run(args: list[str]) -> Path | None:
+    """The configuration of the run that wrote the checkpoint which is evaluated; None where there is no checkpoint."""
     checkpoint = _value_of("--model.checkpoint", args)
-    if checkpoint and args[0] != "fit":
-        own = RunFolder.of_checkpoint(Path(checkpoint)).config
-        if Path(checkpoint).is_file() and not own.is_file():
-            raise UserError(f"there is no {own} beside the checkpoint: name the run's configuration with --config")
-        if own.is_file():
-            return own
+    if not checkpoint or args[0] == "fit":
+        return None
+    own = RunFolder.of_checkpoint(Path(checkpoint)).config
+    if Path(checkpoint).exists() and not own.is_file():
+        raise UserError(f"there is no {own} beside the checkpoint: name the run's configuration with --config")
+    return own if own.is_file() else None
+
+
+def _default_config(args: list[str]) -> Path:
     chosen = sorted({arg.partition("=")[0] for arg in args} & {"--data", "--model.backbone", "--model.objective"})
     if chosen:
         raise UserError(

@@ -1,6 +1,7 @@
 """The command line: fit, validate, test, predict."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,23 @@ import blocklearn.optim  # noqa: F401  (imported so that their classes can be na
 from blocklearn import __version__
 from blocklearn.arguments import CommandParser
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.blocks.checkpoint import STRUCTURE, read_checkpoint
+from blocklearn.blocks.checkpoint import STRUCTURE, is_checkpoint, read_checkpoint, read_weights
 from blocklearn.callbacks.export_backbone import ExportBackbone
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.callbacks.progress_bar import BlockProgressBar
 from blocklearn.callbacks.write_features import WriteFeatures
 from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.distributed.launch import asks_for_several, is_first_process, one_of
+from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
+from blocklearn.evaluation.fine_tune import run_fine_tune
+from blocklearn.evaluation.isolation import measure_reach
 from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, run_linear_probe
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 from blocklearn.interop.files import replacing
 from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb, log_probe
 from blocklearn.reporting.plots import plot_accuracy
-from blocklearn.reporting.tables import print_blocks, print_probe
+from blocklearn.reporting.tables import name_of_evaluation, print_blocks, print_probe, print_reach
 from blocklearn.run_folder import RunFolder
 
 
@@ -45,6 +50,22 @@ class SaveRunConfig(SaveConfigCallback):
         self.already_saved = True
 
 
+class BlocklearnTrainer(Trainer):
+    """Lightning's, with a verb of our own."""
+
+    def isolation(self, model: BlockwiseModule, datamodule: ImageDataModule) -> None:
+        """Show which local loss reaches which block's parameters, on a few images.
+
+        Raises:
+            UserError: where a loss reaches a block that it must not.
+        """
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        batch = next(iter(datamodule.train_dataloader()))
+        if not print_reach(measure_reach(model, batch)):
+            raise UserError("a gradient crosses a border between blocks: look for tensors that two blocks share")
+
+
 class BlocklearnCLI(LightningCLI):
     """LightningCLI over `BlockwiseModule` and any `ImageDataModule`, with a folder for every run."""
 
@@ -54,6 +75,7 @@ class BlocklearnCLI(LightningCLI):
         super().__init__(
             BlockwiseModule,
             ImageDataModule,
+            trainer_class=BlocklearnTrainer,
             save_config_callback=SaveRunConfig,
             trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
             seed_everything_default=0,
@@ -79,6 +101,7 @@ class BlocklearnCLI(LightningCLI):
             "validate": evaluation,
             "test": evaluation,
             "predict": evaluation | {"return_predictions"},
+            "isolation": own,
         }
 
     def _add_subcommands(self, parser: Any, **kwargs: Any) -> None:
@@ -103,9 +126,15 @@ class BlocklearnCLI(LightningCLI):
             self._prepare_fit(config)
             return
         self.save_config_callback = None
+        if self.subcommand == "isolation":
+            config.data.init_args.batch_size = min(config.data.init_args.batch_size, 8)
+            config.data.init_args.num_workers = 0
+            return
         if config.model.checkpoint:
-            # The checkpoint says how its backbone is grouped, so that any of them can be probed under one configuration.
-            config.model.blocks = read_checkpoint(config.model.checkpoint)[STRUCTURE]["blocks"]
+            content = read_weights(config.model.checkpoint)
+            if is_checkpoint(content):
+                # It says how its backbone is grouped, so that any of them can be probed under one configuration.
+                config.model.blocks = content[STRUCTURE]["blocks"]
         else:
             print("No --model.checkpoint: the network has its initial weights.", file=sys.stderr)
 
@@ -132,23 +161,28 @@ class BlocklearnCLI(LightningCLI):
                 "callbacks": callbacks,
                 "plugins": plugins,
                 "logger": self._loggers(config["logger"]),
+                **self._processes(config),
                 **kwargs,
             }
         )
 
     def after_instantiate_classes(self) -> None:
-        print_blocks(self.model)
-        print(f"Run folder: {self.folder.path}")
+        if is_first_process():
+            print_blocks(self.model)
+            print(f"Run folder: {self.folder.path}")
 
     def fit(self, model: BlockwiseModule, datamodule: ImageDataModule, ckpt_path: str | None = None) -> None:
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        if not is_first_process():
+            return
         print(f"Trained: {self.folder.last_checkpoint} and {self.folder.backbone}")
         print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
 
     def test(self, model: BlockwiseModule, datamodule: ImageDataModule) -> list[ProbeRow]:
-        """Fit a linear probe on every stage, test it, and report."""
+        """Fit a linear probe on every stage, or fine-tune the backbone; test, and report."""
         settings: ProbeSettings = self._get(self.config_init, "probe")
-        rows = run_linear_probe(model, datamodule, settings, self.trainer)
+        evaluate = run_fine_tune if settings.finetune else run_linear_probe
+        rows = evaluate(model, datamodule, settings, self.trainer)
         checkpoint = self.config[self.subcommand].model.checkpoint
         results = {
             "checkpoint": str(checkpoint) if checkpoint else None,
@@ -159,18 +193,39 @@ class BlocklearnCLI(LightningCLI):
         table, picture = self.folder.probe / "results.json", self.folder.probe / "accuracy_by_block.png"
         with replacing(table) as unfinished:
             unfinished.write_text(json.dumps(results, indent=2) + "\n")
-        plot_accuracy({"": rows}, f"Linear probes on {datamodule.title}", picture)
+        plot_accuracy({"": rows}, f"{name_of_evaluation(rows)} on {datamodule.title}", picture)
         log_probe(self.trainer.loggers, rows, picture)
         print_probe(rows, datamodule.title)
         print(f"Written: {table} and {picture}")
         return rows
 
     def _choose_folder(self, config: Any) -> RunFolder:
+        if self.subcommand == "isolation":
+            return RunFolder(Path(config.trainer.default_root_dir or "."))
         if config.trainer.default_root_dir:
             return RunFolder(Path(config.trainer.default_root_dir))
         if self.subcommand != "fit" and config.model.checkpoint:
             return RunFolder.of_checkpoint(Path(config.model.checkpoint))
-        return RunFolder.new(f"{config.model.backbone}_{config.data.class_path.rsplit('.', 1)[-1].lower()}")
+        if not is_first_process():
+            return self._folder_of_first_process()
+        folder = RunFolder.new(f"{config.model.backbone}_{config.data.class_path.rsplit('.', 1)[-1].lower()}")
+        os.environ[FOLDER_VARIABLE] = str(folder.path.absolute())
+        return folder
+
+    @staticmethod
+    def _folder_of_first_process() -> RunFolder:
+        if FOLDER_VARIABLE not in os.environ:
+            raise UserError("--trainer.default_root_dir is needed where the processes do not start one another")
+        return RunFolder(Path(os.environ[FOLDER_VARIABLE]))
+
+    def _processes(self, config: Any) -> dict[str, Any]:
+        """The strategy for several processes, where the user did not choose one; probing and writing features take one."""
+        if not asks_for_several(config["accelerator"], config["devices"], config["num_nodes"]):
+            return {}
+        if self.subcommand in ("test", "predict"):
+            print(f"{self.subcommand} runs on one device.", file=sys.stderr)
+            return {"devices": one_of(config["devices"]), "num_nodes": 1, "strategy": "auto"}
+        return {"strategy": IsolatedStrategy()} if config["strategy"] == "auto" else {}
 
     def _prepare_fit(self, config: Any) -> None:
         last = self.folder.last_checkpoint
@@ -199,13 +254,16 @@ class BlocklearnCLI(LightningCLI):
         return [logger for logger in loggers if logger is not None]
 
 
+FOLDER_VARIABLE = "BLOCKLEARN_RUN_FOLDER"  # how the first process tells those it starts where the run lies
 COMMANDS = {
     "fit": "Train every block with its own objective.",
     "validate": "Local loss of every block on held-out images.",
-    "test": "Fit and test a linear probe on every stage of a trained network.",
+    "test": "Fit and test a linear probe on every stage of a trained network, or fine-tune it.",
+    "isolation": "Prove it: the matrix of which block's loss reaches which block's parameters.",
     "predict": "Write the features of every stage to features.safetensors.",
 }
 DESCRIPTION = (
     "Local, gradient-isolated learning: train a network block by block, and probe every block. "
-    "`blocklearn demo` shows it on digits in a few minutes."
+    "`blocklearn demo` shows it on digits in a few minutes; `blocklearn export CHECKPOINT` writes a trained network for "
+    "timm and torchvision, with a model card."
 )

@@ -38,6 +38,10 @@ class RunFolder:
     def probe(self) -> Path:
         return self.path / "probe"
 
+    @property
+    def export(self) -> Path:
+        return self.path / "export"
+
     @classmethod
     def new(cls, name: str, parent: Path = Path("runs")) -> "RunFolder":
         """A folder of its own for a new run: `runs/DATE_TIME_NAME`."""

@@ -130,6 +130,35 @@ def test_an_end_to_end_checkpoint_is_probed_under_the_blockwise_configuration(tm
     ]
 
 
+def test_an_overlay_changes_how_a_run_is_evaluated(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fine-tuning on a tenth of the labels, upon the run's own network and data."""
+    checkpoint = trained / "checkpoints" / "last.ckpt"
+    before = checkpoint.read_bytes()
+    overlay = ["--config=probe_semi_10pct.yaml", "--probe.epochs=1", f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["test", f"--model.checkpoint={checkpoint}", *overlay]) == 0
+    results = json.loads((tmp_path / "probe" / "results.json").read_text())
+    (row,) = results["rows"]
+    assert (row["stage"], row["index"], row["feature"], row["lr"]) == ("layer4", 4, "finetuned", 0.5)
+    assert results["dataset"] == "digits"
+    assert (tmp_path / "probe" / "accuracy_by_block.png").read_bytes().startswith(b"\x89PNG")
+    assert "Fine-tuning on digits" in capsys.readouterr().out
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_backbone_without_its_run_is_probed_under_the_given_grouping(trained: Path, tmp_path: Path) -> None:
+    """A file of weights says nothing of blocks; it gives what the checkpoint gives."""
+    tops = []
+    for name in ("backbone.safetensors", "checkpoints/last.ckpt"):
+        folder = f"--trainer.default_root_dir={tmp_path}"
+        assert main(["test", *SMALL, f"--model.checkpoint={trained / name}", folder]) == 0
+        rows = json.loads((tmp_path / "probe" / "results.json").read_text())["rows"]
+        assert [row["feature"] for row in rows] == ["raw", "head"] * 4
+        tops.append([row["top1"] for row in rows if row["feature"] == "raw"])
+    assert tops[0] == tops[1]
+
+
 def test_validate_and_predict(trained: Path, tmp_path: Path) -> None:
     checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
     folder = f"--trainer.default_root_dir={tmp_path}"
@@ -178,7 +207,7 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
         (
             ["--model.blocks=[[layer1],[layer2],[layer3,layer9]]"],
             1,
-            "no stage 'layer9'; the backbone's stages are layer1",
+            "no stage 'layer9'; its stages are layer1",
         ),
         (["--model.blocks=sideways"], 2, "per_stage"),
         (["--data=CIFAR10", "--data.root=/nowhere"], 1, "CIFAR-10 is not in /nowhere/cifar-10-batches-py"),
@@ -267,8 +296,9 @@ def test_help_tells_what_each_command_does_here(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main(["--help"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "test Fit and test a linear probe on every stage of a trained network." in printed
+    assert "test Fit and test a linear probe on every stage of a trained network, or fine-tune it." in printed
     assert "blocklearn demo" in printed
+    assert "blocklearn export CHECKPOINT" in printed
 
 
 def test_version_is_quick_and_plain() -> None:

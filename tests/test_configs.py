@@ -1,9 +1,11 @@
 """Every shipped configuration parses, instantiates, and opens with what a reader needs."""
 
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from jsonargparse import ArgumentParser
 
 from blocklearn import BlockwiseModule, UserError
@@ -14,6 +16,8 @@ from blocklearn.evaluation.linear_probe import ProbeSettings
 from blocklearn.run_folder import find_config, shipped_configs
 
 CONFIGS = sorted(shipped_configs().glob("*.yaml"))
+OVERLAYS = [path for path in CONFIGS if path.name.startswith("probe_")]  # they stack upon a run's own
+RECIPES = [path for path in CONFIGS if path not in OVERLAYS]
 
 
 def parser() -> ArgumentParser:
@@ -31,12 +35,14 @@ def parser() -> ArgumentParser:
     return made
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_a_config_instantiates(path: Path) -> None:
-    changes = ["--model.objective.projector.widths=[8,8]"]  # its width is only memory here
-    parts = parser().instantiate(parser().parse_args(["--config", str(path), *changes]))
-    assert len(parts.model.walked) >= 1
-    assert parts.data.batch_size >= 2
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.name)
+def test_an_overlay_changes_the_evaluation_of_any_recipe(path: Path) -> None:
+    """It sets every probe setting, so that nothing of the recipe's own evaluation stays."""
+    content = yaml.safe_load(path.read_text())
+    assert content.keys() == {"trainer", "probe"}
+    assert content["probe"].keys() | {"backbone_lr"} == {field.name for field in fields(ProbeSettings)}
+    parsed = parser().parse_args(["--config", str(find_config("bt_digits.yaml")), "--config", str(path)])
+    assert parsed.probe.as_dict() == {"backbone_lr": 0.005, **content["probe"]}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

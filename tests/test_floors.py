@@ -12,6 +12,7 @@ FLOORS = [
     {"errors", "seeding", "batch", "machine", "__init__"},
     {"guard"},
     {"optim"},
+    {"distributed"},
     {"blocks"},
     {"objectives"},
     {"data"},
@@ -22,11 +23,20 @@ FLOORS = [
     {"run_folder"},
     {"arguments"},
     {"cli"},
-    {"demo"},
+    {"demo", "export_command"},
     {"__main__"},
 ]
 ROOM_FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_LIGHTNING = ["objectives", "optim", "blocks/stage.py", "blocks/noise.py", "blocks/objective.py"]
+WITHOUT_LIGHTNING = [
+    "objectives",
+    "optim",
+    "distributed/collectives.py",
+    "distributed/moments.py",
+    "distributed/sync_norm.py",
+    "blocks/stage.py",
+    "blocks/noise.py",
+    "blocks/objective.py",
+]
 
 
 def imports(path: Path) -> set[str]:

@@ -1,6 +1,7 @@
 """A block: consecutive stages trained by one local objective."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from blocklearn.blocks.schedule import Schedule
 from blocklearn.blocks.stage import Stage, StageSpec
 from blocklearn.blocks.update import UpdateRule
 from blocklearn.blocks.walk import IsolatedWalk
+from blocklearn.errors import UserError
 from blocklearn.seeding import keyed_generator
 
 
@@ -20,7 +22,8 @@ class BlockOutput(NamedTuple):
     """What a block makes of a batch.
 
     Attributes:
-        loss: scalar; its graph reaches this block's parameters and no others.
+        loss: scalar; its graph reaches this block's parameters, those of the stages it shares with the block before, and no
+            others.
         metrics: detached scalars.
         embeddings: detached, one a view.
         features: the hand-over to the next block, detached, one map a view.
@@ -32,17 +35,43 @@ class BlockOutput(NamedTuple):
     features: list[Tensor]
 
 
+@dataclass(frozen=True)
+class BlockSettings:
+    """In what one block differs from the others.
+
+    Attributes:
+        lr_factor: on the learning rate, > 0.
+        loss_weight: on the loss before the gradient is taken, > 0; the log has the loss without it.
+        stop_epoch: the block learns from epochs before this one only, and its learning-rate curve ends there; None for
+            the whole run.
+    """
+
+    lr_factor: float = 1.0
+    loss_weight: float = 1.0
+    stop_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.lr_factor <= 0 or self.loss_weight <= 0 or (self.stop_epoch is not None and self.stop_epoch < 1):
+            raise UserError(
+                "model: lr_factors and loss_weights must be positive and stop_epochs at least 1, "
+                f"got {self.lr_factor}, {self.loss_weight} and {self.stop_epoch}"
+            )
+
+
 class Block(IsolatedWalk):
     """Stages, noise and an objective. Inside a `BlockwiseModule` it only computes; given to a `Trainer` by itself, with
     batches whose views are the features of the block before, it is a walk of one.
 
     Args:
         index: position among the blocks, from 0.
-        stages: consecutive stages of the backbone.
+        stages: consecutive stages of the backbone, which this block owns.
         objective: what the block optimises.
         noise: added to the block's output in training, before its own objective and before the hand-over.
         rule: how the block is updated when it is trained by itself.
         schedule: when it learns, when it is trained by itself.
+        settings: in what it differs from other blocks.
+        borrowed: the last stages of the block before, which this block runs and trains too (LoCo, arXiv 2008.01342).
+        lends: how many of its own last stages the next block borrows; the hand-over is taken before them, without noise.
     """
 
     def __init__(
@@ -53,12 +82,18 @@ class Block(IsolatedWalk):
         noise: Noise | None = None,
         rule: UpdateRule | None = None,
         schedule: Schedule | None = None,
+        settings: BlockSettings | None = None,
+        borrowed: Sequence[Stage] = (),
+        lends: int = 0,
     ) -> None:
         super().__init__(rule or UpdateRule(), schedule)
         self.index = index
         self.stages = nn.ModuleList(stages)
         self.objective = objective
         self.noise = noise
+        self.settings = settings or BlockSettings()
+        self.borrowed = tuple(borrowed)  # a tuple, so that their parameters have one owner
+        self.lends = lends
 
     @property
     def name(self) -> str:
@@ -67,18 +102,24 @@ class Block(IsolatedWalk):
 
     @property
     def specs(self) -> list[StageSpec]:
+        """Of the stages that it owns."""
         return [stage.spec for stage in self.stages]  # pyright: ignore[reportReturnType]
 
     @property
     def stage_names(self) -> str:
-        return "+".join(spec.name for spec in self.specs)
+        return "+".join(stage.spec.name for stage in self.trained_stages)
+
+    @property
+    def trained_stages(self) -> list[Stage]:
+        """The stages that its loss reaches: borrowed ones and its own."""
+        return [*self.borrowed, *self.stages]  # pyright: ignore[reportReturnType]
 
     @property
     def walked(self) -> "Sequence[Block]":
         return [self]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of the last stage: `(B, C_in, H_in, W_in)` to `(B, C, H, W)`, without noise."""
+        """Features of its last stage from those of the block before, without noise."""
         for stage in self.stages:
             x = stage(x)
         return x
@@ -91,19 +132,29 @@ class Block(IsolatedWalk):
             batch: the batch they come from.
             noise_keys: what the noise depends on beside block and view: (seed, step).
         """
-        features = self._features(views, noise_keys)
+        features, hand_over = self._features(views, noise_keys)
         loss, metrics, embeddings = self.objective(features, batch)
-        return BlockOutput(loss, metrics, embeddings, [f.detach() for f in features])
+        return BlockOutput(loss, metrics, embeddings, hand_over)
 
     @torch.no_grad()
     def hand_over(self, views: Sequence[Tensor]) -> list[Tensor]:
         """Features for the next block without loss or graph."""
-        return self._features(views, ())
+        return self._features(views, ())[1]
 
-    def _features(self, views: Sequence[Tensor], noise_keys: tuple[int, ...]) -> list[Tensor]:
-        features = [self(view.detach()) for view in views]
-        if self.noise is None or not self.training:
-            return features
-        return [
-            self.noise(f, keyed_generator(f.device, *noise_keys, self.index, view)) for view, f in enumerate(features)
-        ]
+    def _features(self, views: Sequence[Tensor], noise_keys: tuple[int, ...]) -> tuple[list[Tensor], list[Tensor]]:
+        """Features for the objective, and, detached, those for the next block."""
+        features: list[Tensor] = []
+        hand_over: list[Tensor] = []
+        stages = self.trained_stages
+        for number, view in enumerate(views):
+            x = view.detach()
+            for position, stage in enumerate(stages):
+                if position == len(stages) - self.lends:
+                    hand_over.append(x.detach())
+                x = stage(x)
+            if self.noise is not None and self.training:
+                x = self.noise(x, keyed_generator(x.device, *noise_keys, self.index, number), self.specs[-1])
+            if not self.lends:
+                hand_over.append(x.detach())
+            features.append(x)
+        return features, hand_over

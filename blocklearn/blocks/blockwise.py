@@ -1,19 +1,22 @@
 """Compose blocks over a backbone and train them in isolation."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from timm.layers import PatchEmbed  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor, nn
 from torch.optim import AdamW
 
 from blocklearn.batch import Batch
-from blocklearn.blocks.block import Block
-from blocklearn.blocks.checkpoint import STRUCTURE, load_weights, read_checkpoint
-from blocklearn.blocks.noise import Noise, build_noise
-from blocklearn.blocks.objective import ObjectiveFactory
+from blocklearn.blocks.backbone import create_backbone
+from blocklearn.blocks.block import Block, BlockSettings
+from blocklearn.blocks.checkpoint import STRUCTURE, is_checkpoint, load_weights, read_weights
+from blocklearn.blocks.grouping import Grouping, cut_backbone, group_stages
+from blocklearn.blocks.noise import NoiseChoice, build_noise
+from blocklearn.blocks.objective import ObjectiveFactory, ProjectorFactory
+from blocklearn.blocks.published import load_published, sort_published
 from blocklearn.blocks.schedule import Schedule
-from blocklearn.blocks.stage import Grouping, Stage, create_backbone, cut_backbone, group_stages
 from blocklearn.blocks.update import OptimizerFactory, UpdateRule
 from blocklearn.blocks.walk import IsolatedWalk
 from blocklearn.errors import UserError
@@ -46,8 +49,12 @@ class BlockwiseModule(IsolatedWalk):
     Args:
         backbone: timm model name, e.g. `resnet50`.
         objective: builds one block's objective from the `StageSpec` of its last stage.
-        blocks: `per_stage`, `end_to_end`, or stage names block by block, e.g. `[[layer1], [layer2], [layer3, layer4]]`.
-        noise: `none`, `all` (Gaussian, 0.25 of the tensor's standard deviation), or a `Noise`.
+        blocks: `per_stage`, `per_unit` (a block for every residual unit), `end_to_end`, or stage names block by block:
+            `[[layer1], [layer2], [layer3, layer4]]`, with the stem apart `[[stem], [layer1], ...]`, finer
+            `[[layer1.0], [layer1], ...]` (a stage is named by its last module and begins behind the one before), or
+            overlapping `[[layer1, layer2], [layer2, layer3], ...]` (LoCo, arXiv 2008.01342).
+        noise: `none`, `all` (Gaussian, 0.25 of the tensor's standard deviation), `hw`, `height`, `channel` (other spreads),
+            or a `Noise`; for all blocks, or a list of one a block.
         optimizer: builds one block's optimizer from its parameters; its `lr` is the peak of the curve.
         lr_schedule: learning-rate curve, a function of the batch count.
         schedule: which blocks learn when; every block from every batch where null.
@@ -55,13 +62,22 @@ class BlockwiseModule(IsolatedWalk):
         gradient_clip_norm: largest gradient norm of a block, each block by itself; null for no clipping.
         accumulate_batches: an update every so many batches; `global_step` still counts batches.
         identical_projectors: start the projectors of all blocks as copies of the first (arXiv 2302.01647, released code).
+        projectors: in place of the objective's projector, one a block; null for the objective's own.
+        lr_factors: on the learning rate, one a block.
+        loss_weights: on the loss before the gradient is taken, one a block. It matters where a stage is shared and under
+            weight decay; an optimizer that adapts to the gradient's size cancels most of it.
+        stop_epochs: a block learns from epochs before this one only, and its learning-rate curve ends there; one a block,
+            null for the whole run.
+        small_stem: keep the size of small images: stem convolution 3x3 with stride 1, no max-pool.
         backbone_kwargs: passed to `timm.create_model`.
         pretrained: start from timm's published weights.
         channels_last: keep convolutions, and so the maps, in NHWC order in memory; often faster.
-        checkpoint: a checkpoint of `blocklearn fit` whose weights to load: what to probe, or where to start from.
+        checkpoint: a checkpoint of `blocklearn fit`, or a published file of weights, to load: what to probe, or where to
+            start from.
 
     Raises:
-        UserError: for an unknown backbone, a cut that it does not have, or a checkpoint that does not fit.
+        UserError: for an unknown backbone, a cut that it does not have, a list that has not one entry a block, or a
+            checkpoint that does not fit.
     """
 
     def __init__(
@@ -69,7 +85,7 @@ class BlockwiseModule(IsolatedWalk):
         objective: ObjectiveFactory,
         backbone: str = "resnet50",
         blocks: Grouping = "per_stage",
-        noise: Noise | Literal["none", "all"] | None = None,
+        noise: NoiseChoice | list[NoiseChoice] = None,
         optimizer: OptimizerFactory = AdamW,
         lr_schedule: LRSchedule | None = None,
         schedule: Schedule | None = None,
@@ -77,6 +93,11 @@ class BlockwiseModule(IsolatedWalk):
         gradient_clip_norm: float | None = None,
         accumulate_batches: int = 1,
         identical_projectors: bool = False,
+        projectors: list[ProjectorFactory | None] | None = None,
+        lr_factors: list[float] | None = None,
+        loss_weights: list[float] | None = None,
+        stop_epochs: list[int | None] | None = None,
+        small_stem: bool = False,
         backbone_kwargs: dict[str, Any] | None = None,
         pretrained: bool = False,
         channels_last: bool = False,
@@ -86,16 +107,37 @@ class BlockwiseModule(IsolatedWalk):
             optimizer, lr_schedule or WarmupCosine(), lr_reference_batch, gradient_clip_norm, accumulate_batches
         )
         super().__init__(rule, schedule)
-        stages = cut_backbone(create_backbone(backbone, pretrained, **(backbone_kwargs or {})))
+        stages = cut_backbone(create_backbone(backbone, pretrained, small_stem, **(backbone_kwargs or {})), blocks)
         grouping = group_stages([stage.spec.name for stage in stages], blocks)
-        self.blocks = nn.ModuleList(
-            self._build_block(index, [stages[position] for position in group], objective, build_noise(noise))
-            for index, group in enumerate(grouping)
+        choices = one_a_block(
+            len(grouping),
+            noise=noise,
+            projector=projectors,
+            lr_factor=lr_factors or 1.0,
+            loss_weight=loss_weights or 1.0,
+            stop_epoch=stop_epochs,
         )
+        self.blocks = nn.ModuleList()
+        for index, (group, own) in enumerate(zip(grouping, choices, strict=True)):
+            shared = _shared(grouping, index)
+            own_head = {} if own["projector"] is None else {"projector": own["projector"]}
+            block = Block(
+                index,
+                [stages[position] for position in group[shared:]],
+                objective(stages[group[-1]].spec, **own_head),  # pyright: ignore[reportCallIssue]
+                build_noise(own["noise"]),
+                self.rule,
+                self.schedule,
+                BlockSettings(own["lr_factor"], own["loss_weight"], own["stop_epoch"]),
+                borrowed=[stages[position] for position in group[:shared]],
+                lends=_shared(grouping, index + 1),
+            )
+            self.blocks.append(block)
         self.structure = {
             "backbone": backbone,
             "backbone_kwargs": dict(backbone_kwargs or {}),
-            "blocks": [[spec.name for spec in block.specs] for block in self.walked],
+            "small_stem": small_stem,
+            "blocks": [[stage.spec.name for stage in block.trained_stages] for block in self.walked],
         }
         if identical_projectors:
             self._copy_first_projector()
@@ -133,9 +175,24 @@ class BlockwiseModule(IsolatedWalk):
         for block in self.walked:
             for stage in block.stages:
                 x = stage(x)
-                yield x.mean(dim=(2, 3))
+                yield stage.spec.average(x)  # pyright: ignore
             if block.objective.pooled_width is not None:
                 yield block.objective.pooled(x)
+
+    def setup(self, stage: str) -> None:
+        """Refuse images of a size that the backbone's patches do not fit.
+
+        Raises:
+            UserError: saying which size does.
+        """
+        given = getattr(self._datamodule, "image_size", None)
+        for module in self.modules():
+            size = getattr(module, "img_size", None)
+            if isinstance(module, PatchEmbed) and module.strict_img_size and size and given and size != (given, given):
+                raise UserError(
+                    f"backbone: {self.structure['backbone']} takes images of {size[0]} pixels, the data makes {given}: set "
+                    f"--data.image_size {size[0]}, or --model.backbone_kwargs '{{img_size: {given}, patch_size: 4}}'"
+                )
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Features by `STAGE/KIND`, with the labels and indices of their samples."""
@@ -144,23 +201,29 @@ class BlockwiseModule(IsolatedWalk):
         return {**features, "label": batch.label, "index": batch.index}
 
     def backbone_state_dict(self) -> dict[str, Tensor]:
-        """The backbone's weights under timm's own names; fits `timm.create_model(..., num_classes=0)` strictly."""
+        """The weights that `forward_features` uses, under timm's own names. Where the family has none behind it (VGG,
+        MobileNetV3 and ConvNeXt have) they fit `timm.create_model(..., num_classes=0)` strictly."""
         return {
             name: tensor
             for block in self.walked
             for stage in block.stages
-            for name, tensor in stage.state_dict().items()
+            for name, tensor in stage.backbone_state_dict().items()  # pyright: ignore
         }
 
     def load_checkpoint(self, path: str) -> None:
-        """Load the weights of a checkpoint that `blocklearn fit` wrote.
+        """Load the weights of a checkpoint that `blocklearn fit` wrote, or those of a published file: its backbone, and its
+        pooling heads where it has any (`blocklearn.blocks.published`).
 
         Raises:
             UserError: where it cannot be read or does not fit this network.
         """
-        content = read_checkpoint(path)
+        content = read_weights(path)
+        if not is_checkpoint(content):
+            heads = {block.specs[-1].name: getattr(block.objective, "pooling", None) for block in self.walked}
+            load_published(sort_published(content, path), self.backbone_state_dict(), heads, path)
+            return
         theirs = content[STRUCTURE]
-        for part in ("backbone", "backbone_kwargs", "blocks"):
+        for part in ("backbone", "backbone_kwargs", "small_stem", "blocks"):
             if theirs[part] != self.structure[part]:
                 raise UserError(
                     f"checkpoint: {path} was trained with {part} {theirs[part]}, this configuration says "
@@ -171,12 +234,32 @@ class BlockwiseModule(IsolatedWalk):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[STRUCTURE] = self.structure
 
-    def _build_block(
-        self, index: int, stages: Sequence[Stage], objective: ObjectiveFactory, noise: Noise | None
-    ) -> Block:
-        return Block(index, stages, objective(stages[-1].spec), noise, self.rule, self.schedule)
-
     def _copy_first_projector(self) -> None:
-        first, *others = [block.objective.get_submodule("projector") for block in self.walked]
-        for other in others:
-            other.load_state_dict(first.state_dict())
+        projectors = [getattr(block.objective, "projector", None) for block in self.walked]
+        for block, projector in zip(self.walked, projectors, strict=True):
+            if projector is None:
+                kind = type(block.objective).__name__
+                raise UserError(f"identical_projectors: the {kind} of {block.name} has no projector; leave it out")
+            projector.load_state_dict(projectors[0].state_dict())  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def one_a_block(count: int, **choices: Any) -> list[dict[str, Any]]:
+    """The choices of each block, from lists of one a block, or from one value for all.
+
+    Raises:
+        UserError: for a list of another length.
+    """
+    for name, choice in choices.items():
+        if isinstance(choice, list) and len(choice) != count:
+            raise UserError(f"model: {count} blocks, but a list of {len(choice)} for their {name}: {choice}")
+    return [
+        {name: choice[block] if isinstance(choice, list) else choice for name, choice in choices.items()}
+        for block in range(count)
+    ]
+
+
+def _shared(grouping: Sequence[Sequence[int]], index: int) -> int:
+    """How many stages block `index` shares with the one before."""
+    if not 0 < index < len(grouping):
+        return 0
+    return len(set(grouping[index - 1]) & set(grouping[index]))

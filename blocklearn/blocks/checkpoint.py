@@ -2,63 +2,101 @@
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from blocklearn.errors import UserError
 
 STRUCTURE = "blocklearn"  # the checkpoint's key that says what network it holds
+EXPORTED, EXPORTED_HEADS = "model.safetensors", "heads.safetensors"  # in a folder of `blocklearn export`
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint that `blocklearn fit` wrote. Tensors stay on disk until they are used.
 
     Raises:
-        UserError: for a missing file, one that is no checkpoint, one that holds anything but tensors and plain data, or
-            one that another program wrote.
+        UserError: as `read_weights`, and for a file that another program wrote.
+    """
+    content = read_weights(path)
+    if not is_checkpoint(content):
+        raise UserError(f"checkpoint: {path} was not written by blocklearn fit")
+    return content
+
+
+def is_checkpoint(content: Mapping[str, Any]) -> bool:
+    """Whether `blocklearn fit` wrote it, rather than another program."""
+    return STRUCTURE in content and "state_dict" in content
+
+
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """The content of any file of weights: one that `torch.save` wrote, or safetensors; for a folder that `blocklearn
+    export` wrote, the weights in it.
+
+    Raises:
+        UserError: for a missing file, one that holds no weights, or one that holds anything but tensors and plain data.
     """
     path = Path(path)
+    if (path / EXPORTED).is_file():
+        heads = path / EXPORTED_HEADS
+        return read_weights(path / EXPORTED) | (read_weights(heads) if heads.is_file() else {})
     if not path.is_file():
         raise UserError(f"checkpoint: there is no file {path}; a run keeps its own in RUN_FOLDER/checkpoints/last.ckpt")
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"checkpoint: {path} is damaged or holds more than tensors and plain data, refused ({reason})"
         ) from error
-    except (RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+    except (RuntimeError, EOFError, KeyError, OSError, ValueError, SafetensorError) as error:
         raise UserError(f"checkpoint: {path} cannot be read, it may be cut short: {error}") from error
-    if not isinstance(content, dict) or STRUCTURE not in content or "state_dict" not in content:
-        raise UserError(f"checkpoint: {path} was not written by blocklearn fit")
+    if not isinstance(content, dict):
+        raise UserError(f"checkpoint: {path} was not written by blocklearn fit, and holds no weights by name")
     return content
 
 
-def load_weights(module: nn.Module, state_dict: dict[str, Tensor], path: str | Path) -> None:
+def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], path: str | Path) -> None:
     """Load all weights, strictly.
 
     Raises:
         UserError: naming the first weights that are missing, unexpected or of another shape.
     """
-    own = module.state_dict()
-    missing = [name for name in own if name not in state_dict]
-    unexpected = [name for name in state_dict if name not in own]
-    reshaped = [
-        f"{name} is {tuple(state_dict[name].shape)} there and {tuple(own[name].shape)} here"
-        for name in own
-        if name in state_dict and own[name].shape != state_dict[name].shape
-    ]
+    advice = "Use the configuration it was trained with (config.yaml in its run folder)"
+    check_fit(module.state_dict(), state_dict, f"checkpoint: {path} does not fit this network", advice)
+    module.load_state_dict(state_dict)
+
+
+def check_fit(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], problem: str, advice: str) -> None:
+    """Names and shapes are the same on both sides.
+
+    Raises:
+        UserError: `problem`, the first weights that are missing, unexpected or of another shape, and `advice`.
+    """
     complaints = [
         f"{what} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-        for what, names in (("other shapes:", reshaped), ("it lacks", missing), ("it also holds", unexpected))
+        for what, names in (
+            ("other shapes:", other_shapes(own, theirs)),
+            ("it lacks", [name for name in own if name not in theirs]),
+            ("it also holds", [name for name in theirs if name not in own]),
+        )
         if names
     ]
     if complaints:
-        raise UserError(
-            f"checkpoint: {path} does not fit this network: {'; '.join(complaints)}. Use the configuration it was trained "
-            "with (config.yaml in its run folder)"
-        )
-    module.load_state_dict(state_dict)
+        raise UserError(f"{problem}: {'; '.join(complaints)}. {advice}")
+
+
+def other_shapes(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[str]:
+    """One sentence for each weight that both sides have, in different shapes."""
+    return [
+        f"{name} is {tuple(theirs[name].shape)} there and {tuple(own[name].shape)} here"
+        for name in own
+        if name in theirs and own[name].shape != theirs[name].shape
+    ]

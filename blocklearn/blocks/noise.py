@@ -1,19 +1,33 @@
 """Noise on the features of a block, in training only."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-Spread = Literal["all"]
+from blocklearn.blocks.stage import StageSpec
+from blocklearn.errors import UserError
+
+Spread = Literal["all", "hw", "height", "channel"]
+AXES = {  # over which a spread is taken; None for all
+    "NCHW": {"all": None, "hw": (2, 3), "height": 2, "channel": 1},
+    "NHWC": {"all": None, "hw": (1, 2), "height": 1, "channel": 3},
+    "NLC": {"all": None, "hw": 1, "channel": 2},
+}
 
 
 class Noise(nn.Module):
     """What is added to a block's output before its own objective and before the hand-over. Subclass it and write
     `forward`."""
 
-    def forward(self, features: Tensor, generator: torch.Generator) -> Tensor:
-        """Features in, noisy features of the same shape out. Every draw comes from `generator`."""
+    def forward(self, features: Tensor, generator: torch.Generator, spec: StageSpec) -> Tensor:
+        """Features in, noisy features of the same shape out.
+
+        Args:
+            features: of the block's last stage, in its layout.
+            generator: every draw comes from it.
+            spec: of that stage.
+        """
         raise NotImplementedError
 
 
@@ -23,7 +37,11 @@ class GaussianNoise(Noise):
     The spread is a standard deviation and is not detached: gradients flow through it.
 
     Args:
-        spread: `all`, one standard deviation over the whole tensor (the published setting).
+        spread: where the standard deviation is taken, for `x` of shape `(B, C, H, W)`.
+            `all`: one over the whole tensor of this process (the published setting).
+            `hw`: one a sample and channel, over height and width.
+            `height`: one a sample, channel and column, over the height; the released code calls it `c`.
+            `channel`: one a sample and position, over the channels; what `c` promises, and not in the released code.
         sigma: strength relative to the spread, >= 0; 0.25 published.
 
     Raises:
@@ -32,20 +50,30 @@ class GaussianNoise(Noise):
 
     def __init__(self, spread: Spread = "all", sigma: float = 0.25) -> None:
         super().__init__()
-        if sigma < 0 or spread != "all":
-            raise ValueError(f"GaussianNoise needs sigma >= 0 and spread 'all', got sigma={sigma}, spread={spread!r}")
+        if sigma < 0 or spread not in get_args(Spread):
+            raise ValueError(
+                f"GaussianNoise needs sigma >= 0 and a spread of {', '.join(get_args(Spread))}, "
+                f"got sigma={sigma}, spread={spread!r}"
+            )
         self.spread = spread
         self.sigma = sigma
 
-    def forward(self, features: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, features: Tensor, generator: torch.Generator, spec: StageSpec) -> Tensor:
+        if self.spread not in AXES[spec.layout]:
+            raise UserError(f"noise: {spec.name} hands on tokens, which have no {self.spread}; take all, hw or channel")
+        axes = AXES[spec.layout][self.spread]
         draw = torch.randn(features.shape, generator=generator, device=features.device, dtype=features.dtype)
-        return features + self.sigma * features.std() * draw
+        spread = features.std() if axes is None else features.std(dim=axes, keepdim=True)
+        return features + self.sigma * spread * draw
 
     def extra_repr(self) -> str:
         return f"spread={self.spread!r}, sigma={self.sigma}"
 
 
-def build_noise(noise: Noise | Literal["none", "all"] | None) -> Noise | None:
+NoiseChoice = Noise | Literal["none", "all", "hw", "height", "channel"] | None
+
+
+def build_noise(noise: NoiseChoice) -> Noise | None:
     """`none` or None is no noise; the name of a spread is Gaussian noise of the published strength."""
     if noise is None or noise == "none":
         return None

@@ -48,3 +48,4 @@ class Objective(nn.Module):
 
 
 ObjectiveFactory = Callable[[StageSpec], Objective]
+ProjectorFactory = Callable[[int], nn.Module]

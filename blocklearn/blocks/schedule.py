@@ -1,18 +1,57 @@
 """Which block learns when."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import accumulate
 
 
 class Schedule(ABC):
-    """Subclass it and write `is_learning`. A block that is not learning runs forward in eval mode, without a graph."""
+    """Subclass it and write `window`. A block that is not learning is frozen: it runs forward in eval mode, without a
+    graph, and only where a block behind it learns."""
 
     @abstractmethod
-    def is_learning(self, block: int, num_blocks: int, progress: float) -> bool:
-        """Whether block `block` (from 0) of `num_blocks` is updated when `progress`, in [0, 1), of the run is done."""
+    def window(self, block: int, num_blocks: int, steps_per_epoch: int, total_steps: int) -> range:
+        """The batches, counted from 0, from which a block learns. Its learning-rate curve runs from the first of them to
+        the last.
+
+        Args:
+            block: position of the block, from 0.
+            num_blocks: how many there are.
+            steps_per_epoch: batches in an epoch.
+            total_steps: batches in the whole run.
+        """
 
 
 class Simultaneous(Schedule):
     """Every block learns from every batch: the published schedule of arXiv 2302.01647 and 1905.11786."""
 
-    def is_learning(self, block: int, num_blocks: int, progress: float) -> bool:
-        return True
+    def window(self, block: int, num_blocks: int, steps_per_epoch: int, total_steps: int) -> range:
+        return range(total_steps)
+
+
+class Sequential(Schedule):
+    """One block after the other: block k learns to its end, is frozen in eval mode, and block k+1 begins; each with a
+    warm-up and a decay of its own. The blocks behind the one that learns are not run. Borders fall between epochs where
+    the run has at least one epoch a block.
+
+    Args:
+        shares: how long each block learns, relative to the others; null for equal parts.
+
+    Raises:
+        ValueError: for a share that is not positive, or, when training starts, for a wrong number of them.
+    """
+
+    def __init__(self, shares: Sequence[float] | None = None) -> None:
+        if shares is not None and (not shares or min(shares) <= 0):
+            raise ValueError(f"Sequential needs positive shares, got {shares}")
+        self.shares = shares
+
+    def window(self, block: int, num_blocks: int, steps_per_epoch: int, total_steps: int) -> range:
+        shares = self.shares or [1.0] * num_blocks
+        if len(shares) != num_blocks:
+            raise ValueError(f"Sequential has {len(shares)} shares for {num_blocks} blocks")
+        unit = steps_per_epoch if total_steps >= num_blocks * steps_per_epoch else 1
+        borders = [0.0, *accumulate(shares)]
+        ends = [min(round(total_steps / unit * end / borders[-1]) * unit, total_steps) for end in borders]
+        ends[-1] = total_steps
+        return range(ends[block], ends[block + 1])

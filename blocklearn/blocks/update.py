@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from blocklearn.distributed.collectives import average_gradients
 from blocklearn.errors import UserError
 from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
 
@@ -37,14 +38,14 @@ class UpdateRule:
         if self.gradient_clip_norm is not None and self.gradient_clip_norm <= 0:
             raise UserError(f"gradient_clip_norm must be positive or null, got {self.gradient_clip_norm}")
 
-    def build_optimizer(self, block: nn.Module, batch_size: int | None) -> Optimizer:
-        """The optimizer of one block. `batch_size` counts over all processes."""
+    def build_optimizer(self, block: nn.Module, batch_size: int | None, lr_factor: float = 1.0) -> Optimizer:
+        """The optimizer of one block. `batch_size` counts over all processes; `lr_factor` is the block's own."""
         optimizer = self.optimizer([p for p in block.parameters() if p.requires_grad])
-        scale = 1.0
+        scale = lr_factor
         if self.lr_reference_batch is not None:
             if batch_size is None:
                 raise UserError("lr_reference_batch needs a data module that states its batch_size")
-            scale = batch_size / self.lr_reference_batch
+            scale = lr_factor * batch_size / self.lr_reference_batch
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"] * scale
         return optimizer
@@ -57,9 +58,10 @@ class UpdateRule:
         return optimizer.param_groups[0]["lr"]
 
     def apply(self, optimizer: Optimizer) -> None:
-        """Clip, step, and free the gradients, so that no two blocks' gradients exist at once."""
+        """Average over processes, clip, step, and free the gradients, so that no two blocks' gradients exist at once."""
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        average_gradients(params)
         if self.gradient_clip_norm is not None:
-            params = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(params, self.gradient_clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

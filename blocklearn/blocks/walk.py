@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
 from blocklearn.batch import Batch
 from blocklearn.blocks.schedule import Schedule, Simultaneous
 from blocklearn.blocks.update import UpdateRule
+from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ class IsolatedWalk(LightningModule):
         self.rule = rule
         self.schedule = schedule or Simultaneous()
         self.noise_seed = 0
-        self._total_steps = 1
+        self.entry = 0  # the first block to run; above 0 where batches hold the features of the block before it
+        self._total_steps: int | None = None
 
     @property
     def walked(self) -> "Sequence[Block]":
@@ -40,20 +43,35 @@ class IsolatedWalk(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         self._require_a_batch_to_normalise_over(batch)
-        progress = self.global_step / self._total_steps
+        learning = {block for block in self.walked if self.global_step in self.window(block)}
+        last = max((block.index for block in learning), default=-1)
         views: Sequence[Tensor] = batch.views
+        waiting: list[Optimizer] = []
         for block, optimizer in zip(self.walked, self.trainer.optimizers, strict=True):
-            learning = self.schedule.is_learning(block.index, len(self.walked), progress)
-            if block.training != learning:
-                block.train(learning)
-            if not learning:
+            if not self.entry <= block.index <= last:
+                continue  # its output is there already, or nobody behind it learns
+            if block.training != (block in learning):
+                block.train(block in learning)
+            if block not in learning:
                 views = block.hand_over(views)
                 continue
-            output = block.local_step(views, batch, noise_keys=(self.noise_seed, self.global_step))
-            self._update(block, optimizer, output.loss, batch_idx)
+            self._set_lr(block, optimizer)
+            output = block.local_step(views, batch, noise_keys=self._noise_keys)
+            self._backward(block, output.loss)
+            waiting.append(optimizer)
+            while len(waiting) > bool(block.lends):  # the next block's loss has still to reach what it borrows
+                self._update(waiting.pop(0), batch_idx)
             self._log_block(block, output, batch, "", lr=optimizer.param_groups[0]["lr"])
             views = output.features
         self._count_batch()
+
+    def window(self, block: "Block") -> range:
+        """The batches from which a block learns: what the schedule says, up to the block's own stop epoch."""
+        steps_per_epoch = int(min(self.trainer.num_training_batches, self.total_steps))
+        window = self.schedule.window(block.index, self._num_blocks, steps_per_epoch, self.total_steps)
+        if block.settings.stop_epoch is None:
+            return window
+        return range(window.start, max(min(window.stop, block.settings.stop_epoch * steps_per_epoch), window.start))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         views: Sequence[Tensor] = batch.views
@@ -65,32 +83,63 @@ class IsolatedWalk(LightningModule):
     def configure_optimizers(self) -> list[Optimizer]:
         """One optimizer a block. There are no scheduler objects: the learning rate is a function of the batch count."""
         batch_size = getattr(self._datamodule, "batch_size", None)
-        return [self.rule.build_optimizer(block, batch_size) for block in self.walked]
+        return [self.rule.build_optimizer(block, batch_size, block.settings.lr_factor) for block in self.walked]
+
+    @property
+    def total_steps(self) -> int:
+        """Batches in the whole run. Not to be asked before training starts: the Trainer would set up its loaders before a
+        resumed run has restored them.
+
+        Raises:
+            UserError: for a run without an end.
+        """
+        if self._total_steps is None:
+            total_steps = self.trainer.estimated_stepping_batches
+            if total_steps == float("inf"):
+                raise UserError("the learning-rate curve needs an end: set --trainer.max_epochs or --trainer.max_steps")
+            self._total_steps = int(total_steps)
+        return self._total_steps
 
     def on_fit_start(self) -> None:
-        if self.trainer.world_size > 1:
-            raise UserError("training over several processes is not available yet: use --trainer.devices 1")
+        self._total_steps = None
+        strategy = self.trainer.strategy
+        if not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
+            raise UserError(
+                f"trainer.strategy: {type(strategy).__name__} expects one backward pass a step, blockwise training makes "
+                "one a block: leave --trainer.strategy alone; in Python pass strategy=blocklearn.IsolatedStrategy()"
+            )
         if self.trainer.precision == "16-mixed":
             raise UserError("precision 16-mixed would let one block's overflow skip the others: use bf16-mixed")
 
     def on_train_start(self) -> None:
         self.noise_seed = torch.initial_seed()
-        # Asked any earlier, the Trainer would set up its loaders before a resumed run has restored them.
-        total_steps = self.trainer.estimated_stepping_batches
-        if total_steps == float("inf"):
-            raise UserError("the learning-rate curve needs an end: set --trainer.max_epochs or --trainer.max_steps")
-        self._total_steps = int(total_steps)
-        shortest = min(self.trainer.num_training_batches, self._total_steps)
+        self._refuse_neighbours_that_learn_apart()
+        shortest = min(self.trainer.num_training_batches, self.total_steps)
         # so that a short run leaves a trace too
         self.trainer.log_every_n_steps = max(1, min(self._log_interval, shortest))  # pyright: ignore[reportAttributeAccessIssue]
 
-    def _update(self, block: "Block", optimizer: Optimizer, loss: Tensor, batch_idx: int) -> None:
+    def _backward(self, block: "Block", loss: Tensor) -> None:
         self._refuse_non_finite(block, loss)
-        self.rule.set_lr(optimizer, self.global_step, self.trainer.num_training_batches, self._total_steps)
-        self.manual_backward(loss / self.rule.accumulate_batches)
+        weight = block.settings.loss_weight
+        self.manual_backward((loss if weight == 1 else loss * weight) / self.rule.accumulate_batches)
+
+    def _set_lr(self, block: "Block", optimizer: Optimizer) -> None:
+        window = self.window(block)
+        steps_per_epoch = self.trainer.num_training_batches
+        self.rule.set_lr(optimizer, self.global_step - window.start, steps_per_epoch, len(window))
+
+    def _update(self, optimizer: Optimizer, batch_idx: int) -> None:
         if (batch_idx + 1) % self.rule.accumulate_batches == 0 or self.trainer.is_last_batch:
             self.rule.apply(optimizer)
             torch.clear_autocast_cache()  # it holds low-precision copies of the weights as they were
+
+    def _refuse_neighbours_that_learn_apart(self) -> None:
+        for before, block in zip(self.walked, self.walked[1:], strict=False):
+            if block.borrowed and self.window(before) != self.window(block):
+                raise UserError(
+                    f"{before.name} and {block.name} share {block.borrowed[-1].spec.name}, so they must learn from the "
+                    "same batches: take the schedule Simultaneous and the same stop_epoch"
+                )
 
     def _count_batch(self) -> None:
         # Lightning counts optimizer steps: K a batch with K optimizers. Everything that depends on `global_step`
@@ -102,10 +151,13 @@ class IsolatedWalk(LightningModule):
     def _log_block(self, block: "Block", output: "BlockOutput", batch: Batch, prefix: str, **extra: float) -> None:
         size = batch.label.shape[0]
         name = f"{block.name}/{prefix}"
-        self.log(f"{name}loss", output.loss.detach(), prog_bar=not prefix, batch_size=size)
+        # Our own losses are those of the whole batch on every process; a user's may not be.
+        over_all = bool(prefix)
+        self.log(f"{name}loss", output.loss.detach(), prog_bar=not prefix, batch_size=size, sync_dist=over_all)
         if not prefix and (self.global_step + 1) % self._log_interval:
             return  # the loggers would not see them, and a call of `log` costs more than a small layer
-        self.log_dict({name + key: value for key, value in {**output.metrics, **extra}.items()}, batch_size=size)
+        metrics = {name + key: value for key, value in {**output.metrics, **extra}.items()}
+        self.log_dict(metrics, batch_size=size, sync_dist=over_all)
 
     def _refuse_non_finite(self, block: "Block", loss: Tensor) -> None:
         # Reading a loss waits for the device, so a GPU is asked only when its metrics are read anyway.
@@ -116,6 +168,16 @@ class IsolatedWalk(LightningModule):
                 f"{block.name} ({block.stage_names}): the loss is {loss.item()} at batch {self.global_step}; nothing was "
                 "updated from it. Lower the learning rate, set --model.gradient_clip_norm, or look for bad samples"
             )
+
+    @property
+    def _num_blocks(self) -> int:
+        return len(self.walked)
+
+    @property
+    def _noise_keys(self) -> tuple[int, ...]:
+        # Each process draws for its own samples, so their streams must differ; a single process and rank 0 are the same.
+        rank = self.trainer.global_rank
+        return (self.noise_seed, self.global_step, rank) if rank else (self.noise_seed, self.global_step)
 
     @property
     def _log_interval(self) -> int:

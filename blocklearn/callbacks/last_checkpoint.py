@@ -28,7 +28,10 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if time.monotonic() - self._saved_at >= 60 * self.minutes:
+        # Processes save together or not at all, and their clocks differ; asking at every batch would make them wait.
+        if trainer.world_size > 1 and trainer.global_step % max(trainer.log_every_n_steps, 1):  # pyright: ignore
+            return
+        if trainer.strategy.reduce_boolean_decision(time.monotonic() - self._saved_at >= 60 * self.minutes, all=False):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

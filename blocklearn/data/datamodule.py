@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from blocklearn.batch import Batch
+from blocklearn.data.labelled_part import stratified_part
 from blocklearn.data.loader import KeyedSampler, KeyedViews, LabelledImages, ResumableLoader
 from blocklearn.data.views import IMAGENET_MEAN, IMAGENET_STD, ImageSpec, ViewRecipe
 from blocklearn.errors import UserError
@@ -38,6 +39,8 @@ class ImageDataModule(LightningDataModule):
         num_workers: loader processes; null for one a core, at most 8.
         image_size: height and width of a view in pixels.
         seed: of order and augmentation; null for the run's (`--seed_everything`).
+        fixed_views: draw the augmentation of a training image once, so that every epoch sees the same views; what cached
+            features of frozen blocks need.
     """
 
     title: str
@@ -53,6 +56,7 @@ class ImageDataModule(LightningDataModule):
         num_workers: int | None = None,
         image_size: int = 224,
         seed: int | None = None,
+        fixed_views: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1 or image_size < 1 or (num_workers or 0) < 0:
@@ -66,6 +70,7 @@ class ImageDataModule(LightningDataModule):
         self.image_size = image_size
         self.recipe = recipe(ImageSpec(image_size, self.mean, self.std))
         self._seed = seed
+        self.fixed_views = fixed_views
 
     @abstractmethod
     def pretraining_images(self) -> LabelledImages:
@@ -90,15 +95,23 @@ class ImageDataModule(LightningDataModule):
                 f"data: {self.title} has {len(images)} images for training, fewer than one batch of {self.batch_size}; "
                 "lower --data.batch_size"
             )
-        return self._loader(images, self._training_views(), shuffle=True)
+        return self._loader(images, self._training_views(), shuffle=True, fixed_views=self.fixed_views)
+
+    def every_training_view(self) -> DataLoader[Batch]:
+        """All training images in order, with the views that `fixed_views` gives them."""
+        dataset = self._dataset(self.pretraining_images(), self._training_views())
+        return DataLoader(dataset, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def val_dataloader(self) -> ResumableLoader:
         return self._loader(self.test_images(), self._training_views(), shuffle=False)
 
-    def probe_dataloader(self, batch_size: int, augment: bool = True) -> ResumableLoader:
-        """Labelled images for training a probe, in one view: augmented and shuffled, or as they are and in order."""
+    def probe_dataloader(self, batch_size: int, augment: bool = True, labelled_part: float = 1.0) -> ResumableLoader:
+        """Labelled images for training a probe, in one view: augmented and shuffled, or as they are and in order. Of a
+        `labelled_part` below 1 the images are those that `stratified_part` draws with the run's seed."""
         view = self.recipe.probe_view if augment else self.recipe.plain_view
         images = self.probe_images()
+        if labelled_part < 1:
+            images = stratified_part(images, labelled_part, torch.initial_seed() if self._seed is None else self._seed)
         return self._loader(images, [view], shuffle=augment, batch_size=min(batch_size, len(images)))
 
     def test_dataloader(self) -> ResumableLoader:
@@ -121,6 +134,7 @@ class ImageDataModule(LightningDataModule):
         transforms: Sequence[Callable[[Image.Image], Tensor]],
         shuffle: bool,
         batch_size: int | None = None,
+        fixed_views: bool = False,
     ) -> ResumableLoader:
         world_size = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
@@ -128,5 +142,5 @@ class ImageDataModule(LightningDataModule):
         if batch_size % world_size:
             raise UserError(f"data: batch_size {batch_size} does not divide among {world_size} processes")
         dataset = self._dataset(images, transforms)
-        sampler = KeyedSampler(dataset, batch_size, shuffle, dataset.seed, world_size, rank)
+        sampler = KeyedSampler(dataset, batch_size, shuffle, dataset.seed, world_size, rank, fixed_views)
         return ResumableLoader(dataset, sampler, self.num_workers)

@@ -1,7 +1,7 @@
 """scikit-learn's digits: real data that is always at hand."""
 
 from functools import cache
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,12 +16,11 @@ class Digits(ImageDataModule):
     held out for testing, the same in every run.
 
     Args:
-        root: not used.
         batch_size: over all processes.
         num_workers: loader processes.
         image_size: the 8 x 8 pixels are enlarged to this size.
         recipe: builds the views.
-        seed: of order and augmentation; null for the run's.
+        kwargs: the arguments of `ImageDataModule`; `root` is not used.
     """
 
     title = "digits"
@@ -31,14 +30,13 @@ class Digits(ImageDataModule):
 
     def __init__(
         self,
-        root: str | Path = "data",
         batch_size: int = 64,
         num_workers: int = 0,
         image_size: int = 20,
         recipe: RecipeFactory = GlyphViews,
-        seed: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(recipe, root, batch_size, num_workers, image_size, seed)
+        super().__init__(recipe, batch_size=batch_size, num_workers=num_workers, image_size=image_size, **kwargs)
 
     def pretraining_images(self) -> LabelledImages:
         return load_digits()[0]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -23,13 +24,10 @@ class ImageFolder(ImageDataModule):
 
     Args:
         root: folder of the pretraining images.
-        batch_size: over all processes.
-        num_workers: loader processes; null for one a core, at most 8.
-        image_size: height and width of a view in pixels.
         recipe: builds the views.
-        seed: of order and augmentation; null for the run's.
         probe_root: folder of the labelled images for probing and testing; null for `root`.
         held_out: part of the training images kept for testing where the folder has no test images, in (0, 1).
+        kwargs: the arguments of `ImageDataModule`.
 
     Raises:
         UserError: when the data is asked for and is not there, or a file cannot be read; it names folder or file.
@@ -38,15 +36,12 @@ class ImageFolder(ImageDataModule):
     def __init__(
         self,
         root: str | Path = "data/imagenet",
-        batch_size: int = 256,
-        num_workers: int | None = None,
-        image_size: int = 224,
         recipe: RecipeFactory = BarlowTwinsViews,
-        seed: int | None = None,
         probe_root: str | Path | None = None,
         held_out: float = 0.2,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(recipe, root, batch_size, num_workers, image_size, seed)
+        super().__init__(recipe, root, **kwargs)
         if not 0 < held_out < 1:
             raise UserError(f"data: held_out must lie between 0 and 1, got {held_out}")
         self.probe_root = Path(probe_root) if probe_root is not None else self.root
@@ -116,6 +111,10 @@ class ImageFiles:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def labels(self) -> list[int]:
+        return [label for _, label in self.files]
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         path, label = self.files[index]

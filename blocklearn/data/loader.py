@@ -1,7 +1,8 @@
 """Samples keyed by (seed, epoch, index, view), and a loader that resumes where it stopped."""
 
 from collections.abc import Callable, Iterator, Sequence, Sized
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from blocklearn.batch import Batch
+from blocklearn.data.stored_views import StoredViews
 from blocklearn.seeding import fold_seed, keyed_randomness
 
 
@@ -21,8 +23,17 @@ class LabelledImages(Protocol):
     def __getitem__(self, index: int, /) -> tuple[Image.Image, int]: ...
 
 
+class ViewKey(NamedTuple):
+    """What a sampler asks for: the views of sample `index` in `epoch`, or, from a file, features that stand for them. The
+    key carries the file, so that loader processes that live on from epoch to epoch follow the sampler."""
+
+    epoch: int
+    index: int
+    stored: Path | None = None
+
+
 class KeyedViews(Dataset[Batch]):
-    """Views of images. An item is asked for by (epoch, index), or by its index for epoch 0, and its augmentation depends
+    """Views of images. An item is asked for by a `ViewKey`, or by its index for epoch 0, and its augmentation depends
     on nothing else but the seed and the view's number: not on workers, processes or what was drawn before.
 
     Args:
@@ -41,8 +52,10 @@ class KeyedViews(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: tuple[int, int] | int) -> Batch:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
+    def __getitem__(self, key: "ViewKey | int") -> Batch:
+        epoch, index, stored = key if isinstance(key, ViewKey) else ViewKey(0, key)
+        if stored is not None:
+            return StoredViews(stored)[index]
         image, label = self.images[index]
         views = []
         for view, transform in enumerate(self.transforms):
@@ -52,7 +65,7 @@ class KeyedViews(Dataset[Batch]):
 
 
 class KeyedSampler(DistributedSampler[Any]):
-    """Yields (epoch, index) pairs in an order that depends on (seed, epoch) alone. With several processes each takes its
+    """Yields a `ViewKey` a sample in an order that depends on (seed, epoch) alone. With several processes each takes its
     slice of every global batch, so the union of a step's batches is the same for any number of processes.
 
     Args:
@@ -62,14 +75,24 @@ class KeyedSampler(DistributedSampler[Any]):
         seed: of the run.
         num_replicas: number of processes.
         rank: of this process.
+        fixed_views: ask for the views of epoch 0 in every epoch.
     """
 
     def __init__(
-        self, dataset: Sized, batch_size: int, shuffle: bool, seed: int, num_replicas: int = 1, rank: int = 0
+        self,
+        dataset: Sized,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        num_replicas: int = 1,
+        rank: int = 0,
+        fixed_views: bool = False,
     ) -> None:
         super().__init__(dataset, num_replicas, rank, shuffle, seed, drop_last=shuffle)  # pyright: ignore[reportArgumentType]
         self.batch_size = batch_size
         self.skip_batches = 0
+        self.fixed_views = fixed_views
+        self.stored_views: Path | None = None
 
     def __iter__(self) -> Iterator[Any]:
         skip, self.skip_batches = self.skip_batches, 0  # only the epoch that is resumed is cut short
@@ -81,7 +104,7 @@ class KeyedSampler(DistributedSampler[Any]):
         for start in range(skip * self.batch_size, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             for index in batch.tensor_split(self.num_replicas)[self.rank]:
-                yield self.epoch, int(index)
+                yield ViewKey(0 if self.fixed_views else self.epoch, int(index), self.stored_views)
 
     def __len__(self) -> int:
         count = len(self.dataset)  # pyright: ignore[reportArgumentType]

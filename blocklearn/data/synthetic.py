@@ -1,6 +1,6 @@
 """Images made on the fly, for tests and benchmarks."""
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,30 +14,28 @@ class Synthetic(ImageDataModule):
     """Noisy colour gratings whose orientation is their class. Image `i` is a function of (part, `i`) alone.
 
     Args:
-        root: not used.
         batch_size: over all processes.
         num_workers: loader processes.
         image_size: pixels of image and view.
         recipe: builds the views.
-        seed: of order and augmentation; null for the run's.
         num_classes: number of orientations.
         num_images: for training; a quarter as many for testing.
+        kwargs: the arguments of `ImageDataModule`; `root` is not used.
     """
 
     title = "synthetic"
 
     def __init__(
         self,
-        root: str | Path = "data",
         batch_size: int = 32,
         num_workers: int = 0,
         image_size: int = 32,
         recipe: RecipeFactory = SmallImageViews,
-        seed: int | None = None,
         num_classes: int = 4,
         num_images: int = 256,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(recipe, root, batch_size, num_workers, image_size, seed)
+        super().__init__(recipe, batch_size=batch_size, num_workers=num_workers, image_size=image_size, **kwargs)
         self.num_classes = num_classes
         self.num_images = num_images
 

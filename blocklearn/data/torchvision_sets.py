@@ -17,12 +17,10 @@ class TorchvisionImages(ImageDataModule):
 
     Args:
         root: folder that holds, or will hold, the set's own folder.
-        batch_size: over all processes.
-        num_workers: loader processes; null for one a core, at most 8.
         image_size: height and width of a view in pixels.
         recipe: builds the views.
-        seed: of order and augmentation; null for the run's.
         download: fetch the data if it is missing (needs the network).
+        kwargs: the arguments of `ImageDataModule`.
 
     Raises:
         UserError: when the data is asked for and is not there; it says where it was looked for.
@@ -35,14 +33,12 @@ class TorchvisionImages(ImageDataModule):
     def __init__(
         self,
         root: str | Path = "data",
-        batch_size: int = 256,
-        num_workers: int | None = None,
         image_size: int = 32,
         recipe: RecipeFactory = SmallImageViews,
-        seed: int | None = None,
         download: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(recipe, root, batch_size, num_workers, image_size, seed)
+        super().__init__(recipe, root, image_size=image_size, **kwargs)
         self.download = download
 
     def pretraining_images(self) -> LabelledImages:
@@ -88,17 +84,8 @@ class STL10(TorchvisionImages):
     mean, std = (0.4313, 0.4156, 0.3663), (0.2683, 0.2610, 0.2687)
     dataset = datasets.STL10
 
-    def __init__(
-        self,
-        root: str | Path = "data",
-        batch_size: int = 256,
-        num_workers: int | None = None,
-        image_size: int = 96,
-        recipe: RecipeFactory = SmallImageViews,
-        seed: int | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, batch_size, num_workers, image_size, recipe, seed, download)
+    def __init__(self, root: str | Path = "data", image_size: int = 96, **kwargs: Any) -> None:
+        super().__init__(root, image_size, **kwargs)
 
     def pretraining_images(self) -> LabelledImages:
         return self._part(split="unlabeled")
@@ -118,17 +105,8 @@ class FashionMNIST(TorchvisionImages):
     mean, std = (0.2860,) * 3, (0.3530,) * 3
     dataset = datasets.FashionMNIST
 
-    def __init__(
-        self,
-        root: str | Path = "data",
-        batch_size: int = 256,
-        num_workers: int | None = None,
-        image_size: int = 32,
-        recipe: RecipeFactory = GlyphViews,
-        seed: int | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, batch_size, num_workers, image_size, recipe, seed, download)
+    def __init__(self, root: str | Path = "data", recipe: RecipeFactory = GlyphViews, **kwargs: Any) -> None:
+        super().__init__(root, recipe=recipe, **kwargs)
 
     def _part(self, **part: object) -> LabelledImages:
         prefix = "train" if part["train"] else "t10k"
@@ -145,6 +123,10 @@ class RGB:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def labels(self) -> Any:
+        return self.dataset.targets if hasattr(self.dataset, "targets") else self.dataset.labels
 
     def __getitem__(self, index: int) -> Any:
         image, label = self.dataset[index]

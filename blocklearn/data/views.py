@@ -125,6 +125,27 @@ class BarlowTwinsViews(ViewRecipe):
         return self._plain(image)
 
 
+class SingleView(BarlowTwinsViews):
+    """One view by random resized crop and flip, as supervised training on ImageNet has it.
+
+    Args:
+        spec: size and statistics of the images.
+        min_scale: smallest part of the image's area that a crop keeps, in (0, 1].
+        flip: probability of a horizontal flip.
+        resize_ratio: for testing, shorter side before the centre crop over the crop.
+    """
+
+    num_views = 1
+
+    def __init__(
+        self, spec: ImageSpec, min_scale: float = 0.08, flip: float = 0.5, resize_ratio: float = 256 / 224
+    ) -> None:
+        super().__init__(spec, min_scale, flip, resize_ratio=resize_ratio)
+
+    def training_view(self, image: Image.Image, view: int) -> Tensor:
+        return self.probe_view(image)
+
+
 class SmallImageViews(BarlowTwinsViews):
     """The same for images of about 32 pixels: larger crops, no blur, and the whole image at test time, as the CIFAR
     recipes of solo-learn and lightly have it."""

@@ -20,7 +20,7 @@ from blocklearn.errors import UserError
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """How the probes are trained: the linear evaluation of arXiv 2302.01647 by default.
+    """How a network is evaluated: by the linear evaluation of arXiv 2302.01647 by default.
 
     Attributes:
         epochs: passes over the labelled images.
@@ -30,6 +30,14 @@ class ProbeSettings:
         augment: train on random crops and flips; otherwise every image is seen as it is, its features are computed once
             and kept in memory.
         standardise: affine-free BatchNorm on the features, so that one learning rate suits every stage. Not published.
+        labelled_part: part of the labelled images of each class that is trained on, in (0, 1]; the run's seed draws them.
+            0.01 and 0.1 are the semi-supervised evaluations of arXiv 2103.03230.
+        finetune: train the backbone too, end to end, under one classifier on the last stage (`FineTune`), in place of
+            probes on frozen features.
+        backbone_lr: peak learning rate of the backbone in fine-tuning; `lr` is the classifier's.
+
+    Raises:
+        UserError: for values out of range, or fine-tuning without augmentation or with standardised features.
     """
 
     epochs: int = 100
@@ -38,6 +46,9 @@ class ProbeSettings:
     batch_size: int = 256
     augment: bool = True
     standardise: bool = False
+    labelled_part: float = 1.0
+    finetune: bool = False
+    backbone_lr: float = 0.005
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.lr <= 0 or self.batch_size < 2:
@@ -45,6 +56,13 @@ class ProbeSettings:
                 "probe: epochs must be at least 1, lr positive and batch_size at least 2, "
                 f"got {self.epochs}, {self.lr} and {self.batch_size}"
             )
+        if not 0 < self.labelled_part <= 1 or self.backbone_lr <= 0:
+            raise UserError(
+                "probe: labelled_part must lie above 0 and be at most 1, and backbone_lr be positive, "
+                f"got {self.labelled_part} and {self.backbone_lr}"
+            )
+        if self.finetune and (self.standardise or not self.augment):
+            raise UserError("probe: finetune needs augment true and standardise false")
 
 
 @dataclass(frozen=True)
@@ -54,8 +72,9 @@ class ProbeRow:
     Attributes:
         stage: name of the stage, e.g. `layer1`.
         index: its position, from 1.
-        feature: `raw` (global average of the stage) or `head` (output of the block's pooling).
-        lr: the probe's peak learning rate.
+        feature: `raw` (global average of the stage), `head` (output of the block's pooling), or `finetuned` (the global
+            average under a backbone that was trained on).
+        lr: the classifier's peak learning rate.
         epochs: how long it was trained.
         top1: accuracy on the test images.
         top5: the same, for the five likeliest classes (all of them where there are fewer).
@@ -150,10 +169,16 @@ class LinearProbe(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _classifier(self, width: int, num_classes: int) -> nn.Module:
-        linear = nn.Linear(width, num_classes)
-        nn.init.normal_(linear.weight, std=0.01)
-        nn.init.zeros_(linear.bias)
+        linear = linear_classifier(width, num_classes)
         return nn.Sequential(nn.BatchNorm1d(width, affine=False), linear) if self.settings.standardise else linear
+
+
+def linear_classifier(width: int, num_classes: int) -> nn.Linear:
+    """`(B, width)` to `(B, num_classes)`; weights N(0, 0.01), bias 0, as published."""
+    linear = nn.Linear(width, num_classes)
+    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def run_linear_probe(
@@ -175,11 +200,12 @@ def run_linear_probe(
     data.prepare_data()
     data.setup("test")
     probe = LinearProbe(network, data.num_classes, settings)
+    images = data.probe_dataloader(settings.batch_size, settings.augment, settings.labelled_part)
     if settings.augment:
-        train, test = data.probe_dataloader(settings.batch_size), data.test_dataloader()
+        train, test = images, data.test_dataloader()
     else:
         device = trainer.strategy.root_device
-        train = _feature_loader(network, data.probe_dataloader(settings.batch_size, augment=False), settings, device)
+        train = _feature_loader(network, images, settings, device)
         test = _feature_loader(network, data.test_dataloader(), settings, device, shuffle=False)
     trainer.fit(probe, train_dataloaders=train)
     trainer.test(probe, dataloaders=test, verbose=False)

@@ -1,9 +1,12 @@
 """Hand a trained backbone to programs that do not know blocklearn."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from blocklearn import __version__
 from blocklearn.blocks.blockwise import BlockwiseModule
@@ -13,15 +16,31 @@ from blocklearn.interop.files import replacing
 def save_backbone(network: BlockwiseModule, path: Path) -> None:
     """The backbone alone, under timm's own names, as safetensors; the file's metadata says how to build it.
 
-    It loads with `timm.create_model(name, num_classes=0, **kwargs).load_state_dict(load_file(path), strict=True)`.
+    It loads with `timm.create_model(name, num_classes=0, **kwargs).load_state_dict(load_file(path), strict=True)`; a
+    network with `small_stem` needs its stem changed before.
+    """
+    save_tensors(network.backbone_state_dict(), network.structure, path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], structure: Mapping[str, Any], path: Path) -> None:
+    """Tensors as safetensors, with the network they belong to in the file's metadata.
+
+    Args:
+        tensors: by name.
+        structure: `BlockwiseModule.structure`.
+        path: where to write; the file is whole or as it was before.
+
+    Raises:
+        UserError: where it cannot be written.
     """
     metadata = {
         "format": "pt",
-        "backbone": str(network.structure["backbone"]),
-        "backbone_kwargs": json.dumps(network.structure["backbone_kwargs"]),
-        "blocks": json.dumps(network.structure["blocks"]),
+        "backbone": str(structure["backbone"]),
+        "backbone_kwargs": json.dumps(structure["backbone_kwargs"]),
+        "blocks": json.dumps(structure["blocks"]),
+        "small_stem": json.dumps(bool(structure.get("small_stem", False))),
         "blocklearn": __version__,
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.backbone_state_dict().items()}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as unfinished:
-        save_file(tensors, unfinished, metadata)
+        save_file(plain, unfinished, metadata)

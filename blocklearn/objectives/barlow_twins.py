@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from blocklearn.objectives.criterion import Criterion, CriterionOutput
+from blocklearn.distributed.collectives import sum_over_processes
+from blocklearn.distributed.moments import Moments, global_moments
+from blocklearn.objectives.criterion import Criterion, CriterionOutput, at_least_float32
 
 
 class BarlowTwins(Criterion):
@@ -17,10 +19,15 @@ class BarlowTwins(Criterion):
         off_diag: mean of `c_ij^2`, `i != j`. 0: no redundancy; 1: every dimension says the same (collapse). Independent
             noise sits at `1 / B`.
 
+    Over several processes `B` is the whole batch: statistics and `c` are those of all samples, and so is the gradient.
+
     Args:
         lambd: weight of the off-diagonal term, >= 0.
         scale: factor on the loss, > 0; with an optimizer that adapts to the gradient's norm it changes little.
         eps: added to the variance.
+        published_gradient: over several processes, sum `c` behind autograd's back, as the released codes of
+            arXiv 2103.03230 and 2302.01647 do: a process' gradient flows through its own summand alone, so the averaged
+            gradient is the true one divided by the number of processes. It changes nothing in a single process.
 
     Raises:
         ValueError: for a value out of range.
@@ -28,18 +35,21 @@ class BarlowTwins(Criterion):
     Defaults are the published ones of arXiv 2302.01647.
     """
 
-    def __init__(self, lambd: float = 0.0051, scale: float = 0.024, eps: float = 1e-5) -> None:
+    def __init__(
+        self, lambd: float = 0.0051, scale: float = 0.024, eps: float = 1e-5, published_gradient: bool = False
+    ) -> None:
         super().__init__()
         if lambd < 0 or scale <= 0:
             raise ValueError(f"BarlowTwins needs lambd >= 0 and scale > 0, got lambd={lambd}, scale={scale}")
         self.lambd = lambd
         self.scale = scale
         self.eps = eps
+        self.published_gradient = published_gradient
 
     def forward(self, z1: Tensor, z2: Tensor) -> CriterionOutput:
         """`(B, D)` and `(B, D)` to a scalar. Computed in float32 at least, whatever the autocast."""
         with torch.autocast(z1.device.type, enabled=False):
-            correlation = self._standardise(z1).T @ self._standardise(z2) / z1.shape[0]
+            correlation = self._correlate(z1, z2)
             diagonal = correlation.diagonal()
             on_diag = (diagonal - 1).pow(2).sum()
             off_diag = correlation.pow(2).sum() - diagonal.pow(2).sum()
@@ -48,10 +58,18 @@ class BarlowTwins(Criterion):
         metrics = {"on_diag": on_diag.detach() / width, "off_diag": off_diag.detach() / max(width * (width - 1), 1)}
         return CriterionOutput(loss, metrics)
 
-    def _standardise(self, z: Tensor) -> Tensor:
-        z = z if z.dtype == torch.float64 else z.float()
-        variance, mean = torch.var_mean(z, dim=0, correction=0)
-        return (z - mean) * (variance + self.eps).rsqrt()
+    def _correlate(self, z1: Tensor, z2: Tensor) -> Tensor:
+        z1, z2 = at_least_float32(z1), at_least_float32(z2)
+        moments1, moments2 = global_moments(z1), global_moments(z2)
+        local = self._standardise(z1, moments1).T @ self._standardise(z2, moments2) / moments1.count
+        if self.published_gradient:
+            detached = local.detach()
+            return local + (sum_over_processes(detached) - detached)
+        return sum_over_processes(local)
+
+    def _standardise(self, z: Tensor, moments: Moments) -> Tensor:
+        return (z - moments.mean) * (moments.variance + self.eps).rsqrt()
 
     def extra_repr(self) -> str:
-        return f"lambd={self.lambd}, scale={self.scale}"
+        published = ", published_gradient=True" if self.published_gradient else ""
+        return f"lambd={self.lambd}, scale={self.scale}{published}"

@@ -1,8 +1,10 @@
-"""From a stage's map to one vector a sample."""
+"""From a stage's features to one vector a sample."""
 
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from blocklearn.blocks.stage import StageSpec
+from blocklearn.errors import UserError
 
 
 class Pooling(nn.Module):
@@ -11,19 +13,81 @@ class Pooling(nn.Module):
     out_features: int
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, C, H, W)` to `(B, out_features)`."""
+        """Features in the layout of the stage, e.g. `(B, C, H, W)`, to `(B, out_features)`. `spec.as_map` makes
+        `(B, C, H, W)` of every layout."""
         raise NotImplementedError
 
 
 class GlobalPooling(Pooling):
-    """The mean over all positions (GSP): `(B, C, H, W)` to `(B, C)`."""
+    """The mean over all positions (GSP): `(B, C, H, W)` to `(B, C)`; for tokens, over those of the positions."""
 
     def __init__(self, spec: StageSpec) -> None:
         super().__init__()
+        self.spec = spec
         self.out_features = spec.channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean(dim=(2, 3))
+        return self.spec.average(x)
+
+
+class LocalPooling(Pooling):
+    """The mean over each window of a grid, the positions kept apart (LSP): `(B, C, H, W)` to `(B, C * grid * grid)`, row by
+    row within a channel. The windows cover the map; they overlap by a position where its side is no multiple of the grid.
+
+    Args:
+        spec: the stage it sits on.
+        grid: windows a side, >= 1; 1 is `GlobalPooling`.
+
+    Raises:
+        ValueError: for a grid below 1.
+    """
+
+    def __init__(self, spec: StageSpec, grid: int = 2) -> None:
+        super().__init__()
+        if grid < 1:
+            raise ValueError(f"LocalPooling: grid is at least 1, got {grid}")
+        self.spec = spec
+        self.grid = grid
+        self.out_features = spec.channels * grid * grid
+
+    def forward(self, x: Tensor) -> Tensor:
+        return adaptive_avg_pool2d(self.spec.as_map(x), self.grid).flatten(1)
+
+    def extra_repr(self) -> str:
+        return f"grid={self.grid}"
+
+
+class TwoLayerPooling(Pooling):
+    """Pool twice with a layer between (2LSP): the mean over each window of a grid, `(B, C, grid, grid)`; at each window a
+    linear layer to `width` without bias, BatchNorm and ReLU; the mean over the windows, `(B, width)`.
+
+    It is `ExpandPooling` on a map that was made small first, so it costs `grid * grid` positions whatever the map.
+
+    Args:
+        spec: the stage it sits on.
+        width: after the linear layer.
+        grid: windows a side, >= 1.
+
+    Raises:
+        ValueError: for a grid below 1.
+    """
+
+    def __init__(self, spec: StageSpec, width: int = 2048, grid: int = 4) -> None:
+        super().__init__()
+        if grid < 1:
+            raise ValueError(f"TwoLayerPooling: grid is at least 1, got {grid}")
+        self.spec = spec
+        self.grid = grid
+        self.out_features = width
+        self.conv = nn.Conv2d(spec.channels, width, kernel_size=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows = adaptive_avg_pool2d(self.spec.as_map(x), self.grid)
+        return self.norm(self.conv(windows)).relu().mean(dim=(2, 3))
+
+    def extra_repr(self) -> str:
+        return f"grid={self.grid}"
 
 
 class ExpandPooling(Pooling):
@@ -43,9 +107,54 @@ class ExpandPooling(Pooling):
         super().__init__()
         if kernel_size not in (1, 3):
             raise ValueError(f"ExpandPooling: kernel_size is 1 or 3, got {kernel_size}")
+        self.spec = spec
         self.out_features = width
         self.conv = nn.Conv2d(spec.channels, width, kernel_size, padding=kernel_size // 2, bias=False)
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x)).relu().mean(dim=(2, 3))
+        return self.norm(self.conv(self.spec.as_map(x))).relu().mean(dim=(2, 3))
+
+
+class TokenMeanPooling(Pooling):
+    """The mean over all tokens of a vision transformer, class token included: `(B, L, C)` to `(B, C)`. `GlobalPooling`
+    leaves the class token out.
+
+    Raises:
+        UserError: on a stage that hands on no tokens.
+    """
+
+    def __init__(self, spec: StageSpec) -> None:
+        super().__init__()
+        require_tokens(self, spec)
+        self.out_features = spec.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=1)
+
+
+class ClassTokenPooling(Pooling):
+    """The class token of a vision transformer: `(B, L, C)` to `(B, C)`.
+
+    Raises:
+        UserError: on a stage without one.
+    """
+
+    def __init__(self, spec: StageSpec) -> None:
+        super().__init__()
+        require_tokens(self, spec)
+        if spec.prefix_tokens < 1:
+            raise UserError(
+                f"ClassTokenPooling: {spec.name} has no class token; take TokenMeanPooling or GlobalPooling"
+            )
+        self.out_features = spec.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+def require_tokens(pooling: Pooling, spec: StageSpec) -> None:
+    if spec.layout != "NLC":
+        raise UserError(
+            f"{type(pooling).__name__}: {spec.name} hands on a map ({spec.layout}), not tokens; take GlobalPooling"
+        )

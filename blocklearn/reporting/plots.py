@@ -11,6 +11,7 @@ from blocklearn.reporting.tables import NAMES
 STYLES: dict[str, dict[str, Any]] = {
     "raw": {"linestyle": "-", "marker": "o"},
     "head": {"linestyle": "--", "marker": "s", "markerfacecolor": "white"},
+    "finetuned": {"linestyle": ":", "marker": "^"},
 }
 
 
@@ -30,7 +31,7 @@ def plot_accuracy(runs: Mapping[str, Sequence[ProbeRow]], title: str, path: Path
                 axes.plot(*zip(*points, strict=True), color=f"C{color}", label=label, **style)
     stages = {row.index: row.stage for rows in runs.values() for row in rows}
     axes.set_xticks(list(stages), list(stages.values()))
-    axes.set(title=title, xlabel="stage", ylabel="linear probe, top-1 accuracy (%)")
+    axes.set(title=title, xlabel="stage", ylabel="top-1 accuracy (%)")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
     with replacing(path) as unfinished:

@@ -6,9 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.evaluation.isolation import Reach
 from blocklearn.evaluation.linear_probe import ProbeRow
 
-NAMES = {"raw": "global average", "head": "pooling head"}
+NAMES = {"raw": "global average", "head": "pooling head", "finetuned": "fine-tuned"}
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -32,10 +33,43 @@ def print_blocks(network: BlockwiseModule) -> None:
     print_table(title, ("block", "stages", "channels", "size", "parameters", "of its objective"), rows)
 
 
+def name_of_evaluation(rows: Sequence[ProbeRow]) -> str:
+    """What the rows are results of, for titles."""
+    return "Fine-tuning" if rows and all(row.feature == "finetuned" for row in rows) else "Linear probes"
+
+
+def print_reach(rows: Sequence[Reach]) -> bool:
+    """Which loss reaches which block's parameters; returns whether every loss stays where it belongs."""
+    lines = [(f"loss of {row.block}", *("-" if norm is None else f"{norm:.3g}" for norm in row.norms)) for row in rows]
+    print_table(
+        "Norm of each local loss's gradient in each block's parameters; - where none arrives",
+        ("", *(row.block for row in rows)),
+        lines,
+    )
+    for row in rows:
+        for position in row.leaks_into:
+            print(f"LEAK: the loss of {row.block} reaches the parameters of {rows[position].block}")
+        if row.unreached:
+            print(
+                f"{row.block}: its loss does not reach {len(row.unreached)} of its own parameters: {row.unreached[0]}, ..."
+            )
+    isolated = not any(row.leaks_into for row in rows)
+    shared = [row.block for row in rows if sum(row.allowed) > 1]
+    if isolated:
+        print(
+            "Isolated: every loss reaches its own block and no other"
+            + (f", but for stages shared with the block before ({', '.join(shared)})" if shared else "")
+            + "."
+        )
+    return isolated
+
+
 def print_probe(rows: Sequence[ProbeRow], dataset: str) -> None:
-    """The results of the linear probes."""
+    """The results of the linear probes, or of fine-tuning."""
     lines = [(f"{row.index} {row.stage}", NAMES[row.feature], f"{row.top1:.2f}", f"{row.top5:.2f}") for row in rows]
-    print_table(f"Linear probes on {dataset}, accuracy in %", ("stage", "feature", "top-1", "top-5"), lines)
+    print_table(
+        f"{name_of_evaluation(rows)} on {dataset}, accuracy in %", ("stage", "feature", "top-1", "top-5"), lines
+    )
 
 
 def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], dataset: str) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from small import OBJECTIVE, same_weights, small_batch, small_data, small_network, small_trainer, weights
 from torch import nn
 
 from blocklearn import Batch, Block, BlockwiseModule, UserError, WarmupCosine
+from blocklearn.blocks.backbone import create_backbone
+from blocklearn.blocks.grouping import cut_backbone
 from blocklearn.blocks.schedule import Schedule
-from blocklearn.blocks.stage import create_backbone, cut_backbone
 from blocklearn.blocks.update import UpdateRule
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 
@@ -243,8 +245,8 @@ def test_resuming_after_an_epoch_is_exact(tmp_path: Path) -> None:
 
 
 class OnlyTheFirst(Schedule):
-    def is_learning(self, block: int, num_blocks: int, progress: float) -> bool:
-        return block == 0
+    def window(self, block: int, num_blocks: int, steps_per_epoch: int, total_steps: int) -> range:
+        return range(total_steps if block == 0 else 0)
 
 
 def test_a_block_that_is_not_learning_runs_in_eval_mode_and_stays_as_it_is(tmp_path: Path) -> None:
@@ -304,8 +306,8 @@ def test_a_curve_without_an_end_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "complaint"),
     [
-        ({"world_size": 2, "precision": "32-true"}, "several processes is not available yet"),
-        ({"world_size": 1, "precision": "16-mixed"}, "use bf16-mixed"),
+        ({"strategy": DDPStrategy(), "precision": "32-true"}, "DDPStrategy expects one backward pass a step"),
+        ({"strategy": SingleDeviceStrategy("cpu"), "precision": "16-mixed"}, "use bf16-mixed"),
     ],
 )
 def test_what_the_walk_cannot_do_rightly_it_refuses(

@@ -30,7 +30,7 @@ def test_views_differ_by_view_epoch_and_seed() -> None:
 
 def order(sampler: KeyedSampler, epoch: int = 0) -> list[int]:
     sampler.set_epoch(epoch)
-    return [index for _, index in sampler]
+    return [key.index for key in sampler]
 
 
 def test_the_order_changes_with_the_epoch_and_holds_every_sample_once() -> None:

@@ -1,0 +1,102 @@
+"""Run frozen blocks once, not in every epoch."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.progress import track
+from torch.utils.data import DataLoader
+
+from blocklearn.batch import Batch
+from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.data.stored_views import StoredViews, is_stored, store_views
+from blocklearn.errors import UserError
+
+
+class CacheFrozenBlocks(Callback):
+    """Under a sequential schedule the blocks before the one that learns are frozen. With `--data.fixed_views true` their
+    output for an image never changes, so it is computed once, kept on disk and read in place of the images from then on:
+    the same result, without decoding, augmenting and the frozen blocks' forward pass.
+
+    The file takes images x views x channels x height x width x 4 bytes (2 in bf16) of the last frozen block.
+
+    Args:
+        folder: for the features; `frozen_features` in the run's folder where null. It is removed when training ends.
+
+    Raises:
+        UserError: when training starts, without fixed views; when the disk has not the room.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = folder
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(trainer.datamodule, ImageDataModule) or not trainer.datamodule.fixed_views:  # pyright: ignore
+            raise UserError(
+                "CacheFrozenBlocks: the views of an image change from epoch to epoch, so there is nothing to keep; set "
+                "--data.fixed_views true, or leave the callback out"
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)  # a run that is resumed in mid-epoch does not start one
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, BlockwiseModule)
+        frozen = 0
+        for block in pl_module.walked:
+            if trainer.global_step < pl_module.window(block).stop:
+                break
+            frozen += 1
+        if frozen == pl_module.entry or frozen == len(pl_module.walked):
+            return
+        folder, fingerprint = self._folder(trainer) / f"behind_block{frozen}", _fingerprint(pl_module, frozen)
+        if trainer.is_global_zero and not is_stored(folder, fingerprint):
+            images = trainer.datamodule.every_training_view()  # pyright: ignore[reportAttributeAccessIssue]
+            store_views(folder, self._features(trainer, pl_module, images, frozen), len(images.dataset), fingerprint)
+        trainer.strategy.barrier()
+        if pl_module.entry and trainer.is_global_zero:
+            shutil.rmtree(self._folder(trainer) / f"behind_block{pl_module.entry}", ignore_errors=True)
+        pl_module.entry = frozen
+        trainer.train_dataloader.keyed_sampler.stored_views = folder  # pyright: ignore[reportOptionalMemberAccess]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, BlockwiseModule)
+        pl_module.entry = 0
+        if trainer.is_global_zero:
+            shutil.rmtree(self._folder(trainer), ignore_errors=True)
+
+    def _features(
+        self, trainer: Trainer, network: BlockwiseModule, images: DataLoader[Batch], frozen: int
+    ) -> Iterator[Batch]:
+        """The output of the last frozen block, from the last that is stored, or else from the images."""
+        first, batches = network.entry, images
+        if first:
+            stored: Any = StoredViews(self._folder(trainer) / f"behind_block{first}")
+            batches = DataLoader(stored, batch_size=images.batch_size)
+        blocks = network.walked[first:frozen]
+        for block in network.walked[:frozen]:
+            block.eval()
+        total = -(-len(batches.dataset) // (images.batch_size or 1))  # pyright: ignore[reportArgumentType]
+        for batch in track(batches, f"Storing the output of {blocks[-1].name}", total=total, transient=True):
+            views = [view.to(network.device) for view in batch.views]
+            with torch.no_grad(), trainer.precision_plugin.forward_context():
+                for block in blocks:
+                    views = block.hand_over(views)
+            yield batch._replace(views=views)
+
+    def _folder(self, trainer: Trainer) -> Path:
+        return Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "frozen_features"
+
+
+def _fingerprint(network: BlockwiseModule, frozen: int) -> str:
+    """Of the frozen blocks' weights, so that a resumed run does not take over another's features."""
+    digest = hashlib.sha256()
+    for block in network.walked[:frozen]:
+        for tensor in block.stages.state_dict().values():
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,29 @@
+"""The isolated walk over several processes, as a strategy of Lightning's Trainer."""
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
+from blocklearn.distributed.collectives import broadcast_state
+from blocklearn.distributed.sync_norm import synchronise_norms
+
+
+class IsolatedStrategy(DDPStrategy):
+    """Launches and connects processes as `DDPStrategy` does, with its arguments, but wraps nothing in
+    DistributedDataParallel, which expects one backward pass a step where the walk makes one a block. Instead:
+
+    - weights and buffers start as rank 0's;
+    - every BatchNorm is synchronised, always, so `sync_batchnorm` has nothing left to do;
+    - a block's gradients are averaged right after its backward pass, before they are clipped (`UpdateRule.apply`). That
+      this could overlap with the next block's forward pass is left for later.
+
+    The command line chooses it for several devices; in Python: `Trainer(devices=2, strategy=IsolatedStrategy())`.
+    """
+
+    def setup(self, trainer: Trainer) -> None:
+        self._layer_sync = None  # torch's converter would drop the activation inside timm's BatchNormAct2d
+        super().setup(trainer)
+
+    def configure_ddp(self) -> None:
+        assert self.model is not None
+        broadcast_state(self.model)
+        synchronise_norms(self.model)

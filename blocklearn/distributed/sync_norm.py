@@ -1,0 +1,89 @@
+"""BatchNorm over the samples of all processes."""
+
+import torch
+from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from blocklearn.distributed.collectives import world_size
+from blocklearn.distributed.moments import global_moments
+from blocklearn.errors import UserError
+
+_KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
+
+
+class SyncedBatchNorm(_BatchNorm):
+    """BatchNorm of `(B, C, ...)` with the statistics of all processes' samples, on any device; torch's own SyncBatchNorm
+    refuses CPU tensors. In eval mode, or in a single process, it is plain BatchNorm. The running variance takes in the
+    unbiased variance of the whole batch, as one process with the whole batch would. Computed in float32 at least.
+
+    Args:
+        norm: what it replaces; parameters and buffers are taken over, not copied, and so are the dropout and activation
+            of timm's `BatchNormAct2d`.
+    """
+
+    def __init__(self, norm: _BatchNorm) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        for name, parameter in norm.named_parameters(recurse=False):
+            setattr(self, name, parameter)
+        for name, buffer in norm.named_buffers(recurse=False):
+            setattr(self, name, buffer)
+        for name, child in norm.named_children():
+            self.add_module(name, child)
+        self.train(norm.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._normalise(x) if self.training and world_size() > 1 else super().forward(x)
+        for child in self.children():
+            x = child(x)
+        return x
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            exact = x if x.dtype == torch.float64 else x.float()
+            mean, variance, count = global_moments(exact)
+            self._track(mean.detach(), variance.detach() * count / (count - 1))
+            scale = (variance + self.eps).rsqrt()
+            scale = scale * self.weight if self.affine else scale
+            shift = self.bias - mean * scale if self.affine else -mean * scale
+            shape = [1, -1, *[1] * (x.ndim - 2)]
+            return torch.addcmul(shift.view(shape), exact, scale.view(shape)).to(x.dtype)
+
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        factor = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean), factor)
+        self.running_var.lerp_(variance.to(self.running_var), factor)
+
+    def _check_input_dim(self, input: Tensor) -> None:  # any number of axes will do
+        pass
+
+
+def synchronise_norms(root: nn.Module) -> None:
+    """Replace every BatchNorm below `root`, in place, by one over all processes: `SyncedBatchNorm` on a CPU; elsewhere
+    torch's SyncBatchNorm in timm's version, which keeps the activation of `BatchNormAct2d`. Names in the `state_dict` and
+    the parameters themselves stay, and a norm that sits in two places stays one.
+
+    Raises:
+        UserError: for a BatchNorm of a class that nothing is known about.
+    """
+    made: dict[nn.Module, nn.Module] = {}
+    for path, parent in list(root.named_modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, _BatchNorm) and not isinstance(child, (SyncedBatchNorm, nn.SyncBatchNorm)):
+                if child not in made:
+                    made[child] = _synchronised(child, f"{path}.{name}".lstrip("."))
+                setattr(parent, name, made[child])
+
+
+def _synchronised(norm: _BatchNorm, name: str) -> nn.Module:
+    if type(norm) not in _KNOWN:
+        raise UserError(
+            f"{name}: a {type(norm).__name__} cannot be synchronised over processes, a plain BatchNorm can; "
+            "use one device, or another norm"
+        )
+    tensors = [*norm.parameters(), *norm.buffers()]
+    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    return SyncedBatchNorm(norm) if on_cpu else convert_sync_batchnorm(norm)

@@ -1,0 +1,100 @@
+"""Fine-tuning: the backbone trained on with labels, end to end, under a linear classifier."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torchmetrics.classification import MulticlassAccuracy
+
+from blocklearn.batch import Batch
+from blocklearn.blocks.bare import bare_network
+from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.blocks.published import load_backbone
+from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, linear_classifier
+
+
+class FineTune(LightningModule):
+    """A copy of a network's backbone under a linear classifier on the last stage's global average, trained together by
+    one loss, BatchNorms in training mode (the semi-supervised evaluation of arXiv 2103.03230). SGD with momentum 0.9,
+    `backbone_lr` for the backbone and `lr` for the classifier, cosine to 0, per epoch.
+
+    Args:
+        network: where the backbone starts from; it is never changed.
+        num_classes: of the labels.
+        settings: how it is trained.
+
+    Batches are `Batch`es of images in one view.
+    """
+
+    def __init__(self, network: BlockwiseModule, num_classes: int, settings: ProbeSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.network = bare_network(network.structure)
+        load_backbone(network.backbone_state_dict(), self.network.backbone_state_dict(), "the network")
+        self.feature = self.network.feature_specs()[-1]
+        self.classifier = linear_classifier(self.feature.width, num_classes)
+        self.top1 = MulticlassAccuracy(num_classes, average="micro")
+        self.top5 = MulticlassAccuracy(num_classes, min(5, num_classes), average="micro")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, `(B, num_classes)`, with the whole graph."""
+        *_, feature = self.network.stage_features(batch.views[0])
+        return self.classifier(feature)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = cross_entropy(self(batch), batch.label)
+        self.log("probe/loss", loss.detach(), prog_bar=True, batch_size=len(batch.label))
+        return loss
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self(batch)
+        self.top1.update(logits, batch.label)
+        self.top5.update(logits, batch.label)
+
+    def on_test_epoch_end(self) -> None:
+        row = self.row()
+        for kind, value in (("top1", row.top1), ("top5", row.top5)):
+            self.log(f"probe/{row.stage}/{row.feature}/{kind}", value)
+
+    def row(self) -> ProbeRow:
+        """The result of the last test."""
+        top1, top5 = (100 * float(metric.compute()) for metric in (self.top1, self.top5))
+        settings, feature = self.settings, self.feature
+        return ProbeRow(feature.stage, feature.index, "finetuned", settings.lr, settings.epochs, top1, top5)
+
+    def configure_optimizers(self) -> Any:
+        settings = self.settings
+        groups = [
+            {"params": list(self.network.parameters()), "lr": settings.backbone_lr},
+            {"params": list(self.classifier.parameters()), "lr": settings.lr},
+        ]
+        optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def run_fine_tune(
+    network: BlockwiseModule, data: ImageDataModule, settings: ProbeSettings, trainer: Trainer
+) -> list[ProbeRow]:
+    """Fine-tune a copy of the network's backbone on labelled images and test it; one row.
+
+    Args:
+        network: where the backbone starts from; it is never changed.
+        data: labelled images to train and to test on.
+        settings: how it is trained.
+        trainer: its `max_epochs` must be `settings.epochs`.
+
+    Raises:
+        ValueError: where it is not: the learning rates would not come down to 0.
+    """
+    if trainer.max_epochs != settings.epochs:
+        raise ValueError(f"the trainer's max_epochs is {trainer.max_epochs}, the probe's epochs are {settings.epochs}")
+    data.prepare_data()
+    data.setup("test")
+    tuned = FineTune(network, data.num_classes, settings)
+    trainer.fit(tuned, train_dataloaders=data.probe_dataloader(settings.batch_size, True, settings.labelled_part))
+    trainer.test(tuned, dataloaders=data.test_dataloader(), verbose=False)
+    return [tuned.row()]

@@ -1,0 +1,72 @@
+"""`blocklearn export`: a trained network as files for timm and torchvision, with a model card."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from blocklearn.blocks.checkpoint import EXPORTED, EXPORTED_HEADS
+from blocklearn.errors import UserError
+from blocklearn.interop.export import save_tensors
+from blocklearn.interop.files import replacing
+from blocklearn.interop.model_card import no_twin, write_model_card
+from blocklearn.interop.rebuild import TORCHVISION_FILE
+from blocklearn.interop.trained import read_trained, torchvision_twin
+from blocklearn.run_folder import RunFolder
+
+
+def run_export(args: list[str]) -> None:
+    """Write backbone, pooling heads and model card of a checkpoint, or of a published file, into a folder."""
+    parser = argparse.ArgumentParser(prog="blocklearn export", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint of blocklearn fit, or a published file of weights")
+    parser.add_argument("--to", type=Path, help="folder to write into; export/ in the run's folder if absent")
+    parser.add_argument("--format", choices=("timm", "torchvision", "all"), default="all", help="(default: all)")
+    parser.add_argument("--backbone", help="timm name of a published file's backbone, where it is not recognised")
+    options = parser.parse_args(args)
+    run = RunFolder.of_checkpoint(options.checkpoint)
+    folder: Path = options.to or run.export
+
+    weights = read_trained(options.checkpoint, options.backbone)
+    twin = torchvision_twin(weights.structure)
+    if options.format == "torchvision" and twin is None:
+        raise UserError(f"export: {no_twin(weights.structure)} Use --format timm")
+    formats = [name for name in ("timm", "torchvision") if options.format in (name, "all")]
+    if "torchvision" in formats and twin is None:
+        formats.remove("torchvision")
+        print(no_twin(weights.structure))
+    if "timm" in formats:
+        save_tensors(weights.backbone, weights.structure, folder / EXPORTED)
+    if "torchvision" in formats:
+        with replacing(folder / TORCHVISION_FILE) as unfinished:
+            torch.save({name: tensor.clone() for name, tensor in weights.backbone.items()}, unfinished)
+    if weights.heads:
+        named = {f"{stage}/{name}": tensor for stage, head in weights.heads.items() for name, tensor in head.items()}
+        save_tensors(named, weights.structure, folder / EXPORTED_HEADS)
+    card = write_model_card(
+        weights.structure,
+        names=weights.backbone.keys(),
+        heads={stage: next(iter(head.values())).shape for stage, head in weights.heads.items()},
+        formats=formats,
+        recipe=_recipe_of(run, weights.structure["backbone"]),
+        probes=_probes_of(run, options.checkpoint),
+    )
+    with replacing(folder / "README.md") as unfinished:
+        unfinished.write_text(card)
+    print(f"Written: {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def _recipe_of(run: RunFolder, backbone: str) -> Mapping[str, Any] | None:
+    """The run's configuration; None where the file does not lie in a run of that backbone."""
+    recipe = yaml.safe_load(run.config.read_text()) if run.config.is_file() else None
+    return recipe if isinstance(recipe, Mapping) and (recipe.get("model") or {}).get("backbone") == backbone else None
+
+
+def _probes_of(run: RunFolder, checkpoint: Path) -> Mapping[str, Any] | None:
+    """The results of the run's probes; None where there are none of this checkpoint."""
+    path = run.probe / "results.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    return results if Path(results.get("checkpoint") or "").name == checkpoint.name else None

@@ -1,0 +1,49 @@
+from functools import partial
+
+import pytest
+import torch
+from small import small_batch
+
+from blocklearn import Combined, GlobalPooling, JointEmbedding, Projector, SimCLR, StageSpec, Supervised
+
+SPEC = StageSpec("layer2", channels=6, stride=8)
+SUPERVISED = partial(Supervised, num_classes=3)
+EMBEDDING = partial(JointEmbedding, pooling=GlobalPooling, projector=partial(Projector, widths=[4]), criterion=SimCLR())
+
+
+def maps() -> list[torch.Tensor]:
+    return [torch.randn(6, 6, 3, 3) for _ in range(2)]
+
+
+def test_the_loss_is_the_weighted_sum_of_the_parts() -> None:
+    objective = Combined(SPEC, [SUPERVISED, EMBEDDING], weights=[0.25, 3.0])
+    features, batch = maps(), small_batch(6)
+    first, second = (part(features, batch) for part in objective.parts.values())
+    output = objective(features, batch)
+    torch.testing.assert_close(output.loss, 0.25 * first.loss + 3 * second.loss)
+    assert torch.equal(output.metrics["supervised/loss"], first.loss.detach())
+    assert torch.equal(output.metrics["jointembedding/contrastive_top1"], second.metrics["contrastive_top1"])
+
+
+def test_parts_of_one_class_are_counted() -> None:
+    objective = Combined(SPEC, [SUPERVISED, EMBEDDING, SUPERVISED])
+    assert list(objective.parts) == ["supervised1", "jointembedding", "supervised2"]
+    assert objective.weights == [1, 1, 1]
+
+
+def test_the_probed_feature_is_the_first_parts() -> None:
+    objective = Combined(SPEC, [EMBEDDING, SUPERVISED])
+    x = maps()[0]
+    assert objective.pooled_width == 6
+    assert torch.equal(objective.pooled(x), x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, 1.0, 1.0]])
+def test_weights_that_do_not_fit_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="a weight >= 0 for each"):
+        Combined(SPEC, [SUPERVISED, EMBEDDING], weights)
+
+
+def test_no_objectives_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one objective"):
+        Combined(SPEC, [])

@@ -1,0 +1,46 @@
+"""What the command line makes of its arguments before it parses them."""
+
+from pathlib import Path
+
+import pytest
+
+from blocklearn import UserError
+from blocklearn.arguments import locate_configs
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Of a run with a configuration; what is in it does not matter here."""
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    path.parent.mkdir()
+    path.touch()
+    (tmp_path / "config.yaml").write_text("model: {backbone: resnet18}\n")
+    return path
+
+
+def configs(arguments: list[str]) -> list[str]:
+    located = locate_configs(arguments)
+    return [Path(arg.removeprefix("--config=")).name for arg in located if arg.endswith(".yaml")]
+
+
+@pytest.mark.parametrize("form", [["--config", "probe_linear.yaml"], ["--config=probe_linear"], ["-c", "probe_linear"]])
+def test_an_overlay_stacks_upon_the_configuration_of_the_checkpoints_run(checkpoint: Path, form: list[str]) -> None:
+    assert configs(["test", *form, "--model.checkpoint", str(checkpoint)]) == ["config.yaml", "probe_linear.yaml"]
+
+
+def test_a_users_own_file_without_a_model_stacks_too(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("data: {init_args: {num_workers: 2}}\n")
+    arguments = ["test", "--config", str(tmp_path / "data.yaml"), f"--model.checkpoint={checkpoint}"]
+    assert configs(arguments) == ["config.yaml", "data.yaml"]
+
+
+def test_a_recipe_stands_by_itself(checkpoint: Path) -> None:
+    arguments = ["test", "--config=bt_digits", "--config=probe_linear", f"--model.checkpoint={checkpoint}"]
+    assert configs(arguments) == ["bt_digits.yaml", "probe_linear.yaml"]
+    assert configs(["fit", "--config=bt_digits", f"--model.checkpoint={checkpoint}"]) == ["bt_digits.yaml"]
+
+
+def test_an_overlay_on_a_file_without_a_run_asks_for_a_configuration(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(UserError, match="beside the checkpoint: name the run's configuration with --config"):
+        locate_configs(["test", "--config=probe_linear", f"--model.checkpoint={checkpoint}"])

@@ -1,0 +1,135 @@
+"""Every shipped recipe, and every choice on every axis, takes two steps on small images and moves every block."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import seed_everything
+from small import OBJECTIVE, small_data, small_network, small_trainer
+from test_configs import RECIPES, parser
+
+from blocklearn import (
+    BarlowTwins,
+    BlockwiseModule,
+    ClassTokenPooling,
+    Combined,
+    ExpandPooling,
+    GlobalPooling,
+    JointEmbedding,
+    LocalPooling,
+    Projector,
+    Sequential,
+    SimCLR,
+    Simultaneous,
+    Supervised,
+    TokenMeanPooling,
+    TwoLayerPooling,
+    VICReg,
+)
+from blocklearn.data import ImageDataModule
+from blocklearn.optim.warmup_cosine import ConstantLR
+
+ONE_UNIT = {"layers": [1, 1, 1, 1]}
+VIT = {"backbone": "vit_tiny_patch16_224", "backbone_kwargs": {"img_size": 32, "patch_size": 8, "depth": 4}}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "resnet18": {},
+    "resnet50d": ONE_UNIT,
+    "resnetv2_50": ONE_UNIT,
+    "vgg11_bn": {"mlp_ratio": 0.01},
+    "densenet121": {"growth_rate": 4, "block_config": [1, 1, 1, 1]},
+    "efficientnet_b0": {},
+    "regnety_002": {},
+    "mobilenetv3_small_050": {},
+    "convnext_atto": {},
+    "vit_tiny_patch16_224": VIT["backbone_kwargs"],
+    "deit_tiny_distilled_patch16_224": VIT["backbone_kwargs"],
+    "swin_tiny_patch4_window7_224": {"img_size": 32, "window_size": 2, "patch_size": 1, "depths": [1, 1, 1, 1]},
+}
+
+
+def assert_two_steps_move_every_block(
+    network: BlockwiseModule, folder: Path, data: ImageDataModule | None = None
+) -> None:
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    data = data or small_data(batch_size=4, num_images=16)
+    small_trainer(folder, max_epochs=-1, max_steps=2 * len(network.walked)).fit(network, datamodule=data)
+    for block in network.walked:
+        names = [f"blocks.{block.index}.{name}" for name, p in block.named_parameters() if p.ndim > 1]
+        after = dict(network.named_parameters())
+        assert any(not torch.equal(after[name], before[name]) for name in names), block.name
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
+    seed_everything(0, verbose=False)
+    changes = ["--model.backbone_kwargs={layers: [1, 1, 1, 1]}", "--model.lr_schedule.warmup_epochs=0"]
+    if "projector" in path.read_text():
+        changes.append("--model.objective.projector.widths=[8, 8]")
+    parts = parser().instantiate(parser().parse_args(["--config", str(path), *changes]))
+    data = small_data(batch_size=4, num_images=16, recipe=type(parts.data.recipe))
+    assert_two_steps_move_every_block(parts.model, tmp_path, data)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_takes_two_steps(name: str, tmp_path: Path) -> None:
+    network = small_network(backbone=name, backbone_kwargs=FAMILIES[name])
+    assert_two_steps_move_every_block(network, tmp_path)
+
+
+@pytest.mark.parametrize("criterion", [BarlowTwins(), SimCLR(), VICReg()], ids=lambda c: type(c).__name__)
+def test_a_criterion_takes_two_steps(criterion: Any, tmp_path: Path) -> None:
+    assert_two_steps_move_every_block(small_network(objective=partial(OBJECTIVE, criterion=criterion)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        partial(Supervised, num_classes=4),
+        partial(Combined, objectives=[OBJECTIVE, partial(Supervised, num_classes=4)], weights=[1, 0.1]),
+    ],
+    ids=["supervised", "beside a self-supervised one"],
+)
+def test_labels_train_blocks(objective: Any, tmp_path: Path) -> None:
+    assert_two_steps_move_every_block(small_network(objective=objective), tmp_path)
+
+
+POOLINGS = {
+    "global": (GlobalPooling, {}),
+    "local": (LocalPooling, {}),
+    "two_layer": (partial(TwoLayerPooling, width=12, grid=2), {}),
+    "expand 1": (partial(ExpandPooling, width=12), {}),
+    "expand 3": (partial(ExpandPooling, width=12, kernel_size=3), {}),
+    "expand 3 on tokens": (partial(ExpandPooling, width=12, kernel_size=3), VIT),
+    "local on tokens": (LocalPooling, VIT),
+    "token mean": (TokenMeanPooling, VIT),
+    "class token": (ClassTokenPooling, VIT),
+}
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_a_pooling_takes_two_steps(name: str, tmp_path: Path) -> None:
+    pooling, backbone = POOLINGS[name]
+    objective = partial(JointEmbedding, pooling=pooling, projector=partial(Projector, widths=[16, 16]))
+    assert_two_steps_move_every_block(small_network(objective=objective, **backbone), tmp_path)
+
+
+WALKS: dict[str, dict[str, Any]] = {
+    "simultaneous": {"schedule": Simultaneous()},
+    "sequential": {"schedule": Sequential()},
+    "sequential by shares": {"schedule": Sequential([1, 1, 2, 4])},
+    "end to end": {"blocks": "end_to_end"},
+    "a block a unit": {"blocks": "per_unit", "backbone_kwargs": {"layers": [2, 1, 1, 1], "channels": [8, 8, 16, 16]}},
+    "merged": {"blocks": [["layer1", "layer2"], ["layer3", "layer4"]]},
+    "overlapping": {"blocks": [["layer1", "layer2"], ["layer2", "layer3"], ["layer3", "layer4"]]},
+    "stem apart": {"blocks": [["stem"], ["layer1"], ["layer2"], ["layer3"], ["layer4"]]},
+    "small stem": {"small_stem": True},
+    "every noise": {"noise": ["all", "hw", "height", "channel"]},
+}
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_a_schedule_a_grouping_and_a_noise_take_two_steps(name: str, tmp_path: Path) -> None:
+    assert_two_steps_move_every_block(small_network(lr_schedule=ConstantLR(), **WALKS[name]), tmp_path)

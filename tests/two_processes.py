@@ -1,0 +1,266 @@
+"""What two gloo processes compute on halves of a batch, and one process on the whole of it, by the same functions.
+
+`launch(FOLDER)` starts two real processes of this file; each leaves `FOLDER/RANK.pt`.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, seed_everything
+from small import small_data, small_network, small_trainer, weights
+from timm.layers.norm_act import BatchNormAct2d
+from torch import Tensor, nn
+
+from blocklearn import (
+    BarlowTwins,
+    Batch,
+    Combined,
+    GlobalPooling,
+    IsolatedStrategy,
+    JointEmbedding,
+    Projector,
+    SimCLR,
+    StageSpec,
+    Supervised,
+    UserError,
+    VICReg,
+)
+from blocklearn.blocks.noise import GaussianNoise
+from blocklearn.callbacks.last_checkpoint import LastCheckpoint
+from blocklearn.distributed.collectives import (
+    average_gradients,
+    broadcast_state,
+    first_row,
+    gather_batch,
+    sum_over_processes,
+    world_size,
+)
+from blocklearn.distributed.sync_norm import synchronise_norms
+from blocklearn.guard import QUIET
+
+SAMPLES = 12
+SPEC = StageSpec("layer1", channels=3, stride=4)
+CRITERIA: dict[str, Callable[[], nn.Module]] = {
+    "barlow_twins": BarlowTwins,
+    "barlow_twins_published": partial(BarlowTwins, published_gradient=True),
+    "simclr": SimCLR,
+    "vicreg": VICReg,
+}
+EMBEDDING = partial(JointEmbedding, pooling=GlobalPooling, projector=partial(Projector, widths=[6, 5]))
+OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
+    "supervised": partial(Supervised, num_classes=3),
+    "combined": partial(Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]),
+}
+NORMS: dict[str, Callable[[], nn.Module]] = {
+    "BatchNorm2d": partial(nn.BatchNorm2d, 3),
+    "BatchNormAct2d": partial(BatchNormAct2d, 3),
+    "without affine": partial(nn.BatchNorm2d, 3, affine=False),
+    "cumulative": partial(nn.BatchNorm2d, 3, momentum=None),
+}
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def share(x: Tensor, shares: tuple[int, int] = (SAMPLES // 2, SAMPLES // 2)) -> Tensor:
+    """The rows of this process."""
+    return x if world_size() == 1 else x.split(shares)[rank()]
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def judge(criterion: nn.Module, **split: Any) -> dict[str, Any]:
+    """Loss, metrics and averaged gradient of a criterion on linear embeddings of 12 samples, not centred."""
+    weight = draw(5, 4, seed=3).requires_grad_()
+    z1, z2 = (share(1 + draw(SAMPLES, 5, seed=seed), **split) @ weight for seed in (1, 2))
+    loss, metrics = criterion(z1, z2)
+    loss.backward()
+    average_gradients([weight])
+    return {"loss": loss.detach(), "metrics": metrics, "gradients": {"weight": weight.grad}}
+
+
+def batch_of_maps() -> Batch:
+    return Batch(
+        [share(draw(SAMPLES, 3, 2, 2, seed=seed)) for seed in (1, 2)],
+        share(torch.arange(SAMPLES) % 3),
+        share(torch.arange(SAMPLES)),
+    )
+
+
+def learn(objective: Callable[..., nn.Module]) -> dict[str, Any]:
+    torch.manual_seed(0)
+    module = objective(SPEC).double()
+    synchronise_norms(module)
+    batch = batch_of_maps()
+    loss, metrics, _ = module(batch.views, batch)
+    loss.backward()
+    average_gradients(module.parameters())
+    return {
+        "loss": loss.detach(),
+        "metrics": metrics,
+        "gradients": {name: p.grad for name, p in module.named_parameters()},
+    }
+
+
+def normalise(norm: Callable[[], nn.Module]) -> dict[str, Any]:
+    """Two steps of a norm behind a convolution: outputs, averaged gradients, and state, its running statistics too."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(2, 3, 1), norm()).double()
+    synchronise_norms(module)
+    for seed in (1, 2):
+        out = module(3 + share(draw(SAMPLES, 2, 4, 4, seed=seed)))
+        (out * share(draw(SAMPLES, 3, 4, 4, seed=9))).square().mean().backward()
+    average_gradients(module.parameters())
+    return {
+        "outputs": gather_batch(out.detach()),
+        "gradients": {name: p.grad for name, p in module.named_parameters()},
+        "state": weights(module),
+        "evaluated": gather_batch(module.eval()(share(draw(SAMPLES, 2, 4, 4, seed=5))).detach()),
+    }
+
+
+def gradients_that_some_lack() -> dict[str, Any]:
+    """Gradients 1 and 3 on one parameter, one missing on rank 1, one missing everywhere; two dtypes."""
+    both, one, none = (nn.Parameter(torch.zeros(2, 2)) for _ in range(3))
+    double = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    both.grad = torch.full((2, 2), 1.0 + 2 * rank())
+    double.grad = torch.full((3,), 10.0 * rank(), dtype=torch.float64)
+    if rank() == 0:
+        one.grad = torch.full((2, 2), 4.0)
+    average_gradients([both, one, none, double])
+    return {"both": both.grad, "one": one.grad, "none": none.grad, "double": double.grad}
+
+
+def collect() -> dict[str, Any]:
+    own = torch.full((2 + rank(), 2), float(rank()))
+    module = nn.Conv2d(4, 4, 2).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    nn.init.constant_(module.weight, rank())
+    broadcast_state(module)
+    return {
+        "sum": sum_over_processes(torch.tensor([1.0, rank()])),
+        "gathered": gather_batch(own, even=False),
+        "first_row": first_row(own, even=False),
+        "weight": module.weight.detach(),
+    }
+
+
+def complaint_about_one_bad_label() -> str:
+    batch = batch_of_maps()
+    label = batch.label.clone()
+    label[0] = -1 if rank() == 0 else label[0]
+    try:
+        Supervised(SPEC, num_classes=3).double()(batch.views, batch._replace(label=label))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+class SeedsOfNoise(GaussianNoise):
+    """Notes which stream every draw came from, in one list for all copies."""
+
+    seeds: list[int] = []
+
+    def forward(self, features: Tensor, generator: torch.Generator, *context: Any) -> Tensor:
+        self.seeds.append(generator.initial_seed())
+        return super().forward(features, generator, *context)
+
+
+class Die(Callback):
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 3:
+            raise KeyError("killed")
+
+
+def train(
+    folder: Path, precision: Any = "64-true", callbacks: Any = (), resume: str | None = None, **changes: Any
+) -> dict[str, Any]:
+    """The small network for two epochs of two batches: its weights and statistics, and what was logged."""
+    seed_everything(0, verbose=False)
+    network = small_network(**changes)
+    several: dict[str, Any] = {"devices": 2, "strategy": IsolatedStrategy()} if world_size() > 1 else {}
+    trainer = small_trainer(
+        folder,
+        max_epochs=2,
+        precision=precision,
+        log_every_n_steps=1,
+        limit_val_batches=2,
+        num_sanity_val_steps=0,
+        callbacks=[LastCheckpoint(folder / "checkpoints", minutes=0), *callbacks],
+        enable_checkpointing=True,
+        **several,
+    )
+    trainer.fit(network, datamodule=small_data(num_images=16), ckpt_path=resume, weights_only=True)
+    return {"state": weights(network), "logged": trainer.callback_metrics}
+
+
+def train_with_noise(folder: Path, **changes: Any) -> dict[str, Any]:
+    """In float32: Lightning restores a float64 run through float32 weights."""
+    return train(folder, "32-true", noise=SeedsOfNoise(), **changes)
+
+
+def train_cut_short(folder: Path) -> dict[str, Any]:
+    """The same run, killed after batch 3 of 4 and resumed from its last checkpoint, that of the first epoch."""
+    try:
+        train_with_noise(folder, callbacks=[Die()])
+    except KeyError:
+        return train_with_noise(folder, resume=str(folder / "checkpoints" / "last.ckpt"))
+    raise AssertionError("nothing was cut short")
+
+
+def compute(folder: Path) -> dict[str, Any]:
+    results: dict[str, Any] = {
+        "criteria": {name: judge(criterion()) for name, criterion in CRITERIA.items()},
+        "uneven": {name: judge(make().eval(), shares=(7, 5)) for name, make in CRITERIA.items()},
+        "objectives": {name: learn(objective) for name, objective in OBJECTIVES.items()},
+        "norms": {name: normalise(norm) for name, norm in NORMS.items()},
+        "trained": train(folder / "run"),
+        "noise": {**train_with_noise(folder / "noise"), "seeds": list(SeedsOfNoise.seeds)},
+    }
+    if world_size() > 1:
+        results |= {
+            "collect": collect(),
+            "lacking": gradients_that_some_lack(),
+            "complaint": complaint_about_one_bad_label(),
+            "resumed": train_cut_short(folder / "cut"),
+        }
+    return results
+
+
+def launch(folder: Path) -> list[dict[str, Any]]:
+    """Results of two real processes, by rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, __file__, str(folder)]
+    processes = [
+        subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
+    ]
+    try:
+        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    torch.save(compute(Path(sys.argv[1])), Path(sys.argv[1]) / f"{rank()}.pt")
+    dist.destroy_process_group()
