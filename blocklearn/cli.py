@@ -169,7 +169,8 @@ class BlocklearnCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         if is_first_process():
             print_blocks(self.model)
-            print(f"Run folder: {self.folder.path}")
+            if self.subcommand != "isolation":
+                print(f"Run folder: {self.folder.path}")
 
     def fit(self, model: BlockwiseModule, datamodule: ImageDataModule, ckpt_path: str | None = None) -> None:
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)

@@ -263,13 +263,26 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_line(trained: Path, capsys:
     assert "was trained with backbone resnet18, this configuration says resnet34" in capsys.readouterr().err
 
 
-def test_a_stranger_adds_a_part_by_its_class_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The criterion that CONTRIBUTING.md shows, from a file outside of the package."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    (tmp_path / "strangers_own.py").write_text(text.split("```python\n")[1].split("```")[0])
+@pytest.mark.parametrize("number", [0, 1], ids=["flags", "yaml"])
+def test_a_stranger_adds_parts_by_their_class_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The criterion, pooling, noise and schedule that docs/extending.md shows, from a file outside of the package."""
+    text = (ROOT / "docs" / "extending.md").read_text()
+    (tmp_path / "my_parts.py").write_text(text.split("```python\n")[1].split("```")[0])
     monkeypatch.syspath_prepend(tmp_path)
-    assert fit(tmp_path / "run", "--model.objective.criterion=strangers_own.CosineDistance") == 0
-    assert "block1/cosine" in read_metrics(tmp_path / "run")[0]
+    (tmp_path / "own.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    command = text.split("```\nPYTHONPATH=. blocklearn ")[1].split("```")[0].replace("\\", "").split()
+    changes = [command[3:], [f"--config={tmp_path / 'own.yaml'}"]][number]
+    assert fit(tmp_path / "run", *changes) == 0
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["model"]
+    assert (saved["schedule"]["class_path"], saved["noise"]["init_args"]["part"]) == ("my_parts.OneEpochApart", 0.2)
+    row = read_metrics(tmp_path / "run")[0]
+    assert row["block1/loss"]
+    assert not row.get("block2/loss"), "block 2 begins an epoch later"
+    if number == 0:
+        assert "block1/cosine" in row
+        assert saved["objective"]["init_args"]["pooling"]["init_args"]["power"] == 0.5
 
 
 def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,13 +29,17 @@ class CacheFrozenBlocks(Callback):
         folder: for the features; `frozen_features` in the run's folder where null. It is removed when training ends.
 
     Raises:
-        UserError: when training starts, without fixed views; when the disk has not the room.
+        UserError: when training starts, without fixed views or over several processes; when the disk has not the room.
     """
 
     def __init__(self, folder: str | None = None) -> None:
         self.folder = folder
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.world_size > 1:
+            raise UserError(
+                "CacheFrozenBlocks works in one process: set --trainer.devices 1, or leave the callback out"
+            )
         if not isinstance(trainer.datamodule, ImageDataModule) or not trainer.datamodule.fixed_views:  # pyright: ignore
             raise UserError(
                 "CacheFrozenBlocks: the views of an image change from epoch to epoch, so there is nothing to keep; set "
@@ -55,11 +59,10 @@ class CacheFrozenBlocks(Callback):
         if frozen == pl_module.entry or frozen == len(pl_module.walked):
             return
         folder, fingerprint = self._folder(trainer) / f"behind_block{frozen}", _fingerprint(pl_module, frozen)
-        if trainer.is_global_zero and not is_stored(folder, fingerprint):
+        if not is_stored(folder, fingerprint):
             images = trainer.datamodule.every_training_view()  # pyright: ignore[reportAttributeAccessIssue]
             store_views(folder, self._features(trainer, pl_module, images, frozen), len(images.dataset), fingerprint)
-        trainer.strategy.barrier()
-        if pl_module.entry and trainer.is_global_zero:
+        if pl_module.entry:
             shutil.rmtree(self._folder(trainer) / f"behind_block{pl_module.entry}", ignore_errors=True)
         pl_module.entry = frozen
         trainer.train_dataloader.keyed_sampler.stored_views = folder  # pyright: ignore[reportOptionalMemberAccess]
@@ -67,8 +70,7 @@ class CacheFrozenBlocks(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, BlockwiseModule)
         pl_module.entry = 0
-        if trainer.is_global_zero:
-            shutil.rmtree(self._folder(trainer), ignore_errors=True)
+        shutil.rmtree(self._folder(trainer), ignore_errors=True)
 
     def _features(
         self, trainer: Trainer, network: BlockwiseModule, images: DataLoader[Batch], frozen: int

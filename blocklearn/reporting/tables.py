@@ -42,17 +42,15 @@ def print_reach(rows: Sequence[Reach]) -> bool:
     """Which loss reaches which block's parameters; returns whether every loss stays where it belongs."""
     lines = [(f"loss of {row.block}", *("-" if norm is None else f"{norm:.3g}" for norm in row.norms)) for row in rows]
     print_table(
-        "Norm of each local loss's gradient in each block's parameters; - where none arrives",
-        ("", *(row.block for row in rows)),
+        "Gradient norms; - where none arrives",
+        ("in the parameters of", *(row.block for row in rows)),
         lines,
     )
     for row in rows:
         for position in row.leaks_into:
             print(f"LEAK: the loss of {row.block} reaches the parameters of {rows[position].block}")
         if row.unreached:
-            print(
-                f"{row.block}: its loss does not reach {len(row.unreached)} of its own parameters: {row.unreached[0]}, ..."
-            )
+            print(f"{row.block}: {len(row.unreached)} of its own parameters get no gradient: {row.unreached[0]}, ...")
     isolated = not any(row.leaks_into for row in rows)
     shared = [row.block for row in rows if sum(row.allowed) > 1]
     if isolated:

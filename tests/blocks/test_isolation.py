@@ -11,20 +11,13 @@ from small import small_batch, small_network
 from torch import Tensor
 
 from blocklearn import Batch, BlockwiseModule
+from blocklearn.evaluation.isolation import measure_reach
 from blocklearn.run_folder import find_config
 
 
 def reach(network: BlockwiseModule, batch: Batch) -> list[list[bool]]:
     """Whether the loss of block i (row) reaches a parameter of block j (column)."""
-    matrix = []
-    views = batch.views
-    for block in network.walked:
-        network.zero_grad(set_to_none=True)
-        output = block.local_step(views, batch, noise_keys=(0, 0))
-        output.loss.backward()
-        matrix.append([any(p.grad is not None for p in other.parameters()) for other in network.walked])
-        views = output.features
-    return matrix
+    return [[norm is not None for norm in row.norms] for row in measure_reach(network, batch)]
 
 
 def identity(count: int) -> list[list[bool]]:
