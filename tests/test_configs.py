@@ -86,6 +86,21 @@ def test_several_configs_stack() -> None:
     ]
 
 
+SWEEPS = sorted((shipped_configs() / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
+def test_a_sweep_asks_for_nothing_that_its_recipe_refuses(path: Path) -> None:
+    sweep = yaml.safe_load(path.read_text())
+    recipe = find_config(sweep["command"][sweep["command"].index("--config") + 1])
+    values = {name: parameter["values"] for name, parameter in sweep["parameters"].items()}
+    assert all(len(options) > 1 for options in values.values())
+    for name, options in values.items():
+        for option in options:
+            parsed = parser().parse_args(["--config", str(recipe), f"--{name}={option}"])  # as wandb's agent says it
+            assert parsed.model.backbone == "resnet50"
+
+
 @pytest.mark.slow
 def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
     import subprocess
