@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from jsonargparse import _typehints
 from lightning.pytorch.cli import LightningArgumentParser
 
 from blocklearn.errors import UserError
@@ -84,6 +85,28 @@ def _value_of(flag: str, args: list[str]) -> str | None:
     return None
 
 
+def forget_defaults_of_exchanged_classes() -> None:
+    """Where a class is exchanged for another, jsonargparse keeps those arguments that the new one takes too, defaults
+    included: `--data.recipe SmallImageViews` would crop as the recipe before it. Afterwards what was set stays, and what
+    was only a default gives way to the new class's own. There is no public setting for it."""
+    keep = _typehints.discard_init_args_on_class_path_change
+
+    def keep_what_was_set(parser_or_action: Any, before: Any, value: Any) -> None:
+        if before and before.get("init_args") and before["class_path"] != value["class_path"]:
+            extra = getattr(parser_or_action, "sub_add_kwargs", {})
+            defaults = _typehints.ActionTypeHint.get_class_parser(before["class_path"], extra).get_defaults()
+            for key, set_to in list(before["init_args"].items(branches=True)):
+                if key in before["init_args"] and key in defaults and _plain(defaults[key]) == _plain(set_to):
+                    before["init_args"].pop(key)
+        keep(parser_or_action, before, value)
+
+    _typehints.discard_init_args_on_class_path_change = keep_what_was_set
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 class CommandParser(LightningArgumentParser):
     """Complains in one line, and names the nearest right key for a wrong one."""
 
@@ -116,3 +139,6 @@ def _keys_of_parts() -> set[str]:
     rooms = (blocklearn.data, blocklearn.objectives, blocklearn.optim)
     parts = [getattr(room, name) for room in rooms for name in room.__all__]
     return {key for part in parts for key in inspect.signature(part).parameters}
+
+
+forget_defaults_of_exchanged_classes()

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from test_configs import parser
 
 from blocklearn import UserError
 from blocklearn.arguments import locate_configs
+from blocklearn.run_folder import find_config
 
 
 @pytest.fixture
@@ -44,3 +46,23 @@ def test_an_overlay_on_a_file_without_a_run_asks_for_a_configuration(checkpoint:
     (tmp_path / "config.yaml").unlink()
     with pytest.raises(UserError, match="beside the checkpoint: name the run's configuration with --config"):
         locate_configs(["test", "--config=probe_linear", f"--model.checkpoint={checkpoint}"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "expected"),
+    [
+        (["--data=ImageFolder", "--data.recipe=SmallImageViews"], "data.init_args.recipe.init_args.min_scale", 0.2),
+        (["--data=CIFAR10"], "data.init_args.image_size", 32),
+        (["--data=CIFAR10"], "data.init_args.batch_size", 2048),  # set by the recipe
+        (["--model.objective.criterion=VICReg"], "model.objective.init_args.criterion.init_args.eps", 1e-4),
+        (["--model.optimizer=torch.optim.SGD"], "model.optimizer.init_args.momentum", 0),
+        (["--model.optimizer.lr=0.3", "--model.optimizer=torch.optim.SGD"], "model.optimizer.init_args.lr", 0.3),
+        (["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.3"], "model.optimizer.init_args.lr", 0.3),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_another_part_comes_with_its_own_defaults_and_keeps_what_was_set(
+    arguments: list[str], key: str, expected: float
+) -> None:
+    parsed = parser().parse_args(["--config", str(find_config("bt_blockwise.yaml")), *arguments])
+    assert parsed[key] == expected

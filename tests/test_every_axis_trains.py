@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import seed_everything
-from small import OBJECTIVE, small_data, small_network, small_trainer
-from test_configs import RECIPES, parser
+from small import OBJECTIVE, same_weights, small_data, small_network, small_trainer, weights
+from test_configs import OVERLAYS, RECIPES, parser
 
 from blocklearn import (
     BarlowTwins,
@@ -29,6 +30,8 @@ from blocklearn import (
     VICReg,
 )
 from blocklearn.data import ImageDataModule
+from blocklearn.evaluation.fine_tune import run_fine_tune
+from blocklearn.evaluation.linear_probe import ProbeSettings, run_linear_probe
 from blocklearn.optim.warmup_cosine import ConstantLR
 
 ONE_UNIT = {"layers": [1, 1, 1, 1]}
@@ -71,6 +74,19 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     parts = parser().instantiate(parser().parse_args(["--config", str(path), *changes]))
     data = small_data(batch_size=4, num_images=16, recipe=type(parts.data.recipe))
     assert_two_steps_move_every_block(parts.model, tmp_path, data)
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_an_evaluation_takes_two_epochs_and_leaves_the_network_as_it_is(path: Path, tmp_path: Path) -> None:
+    seed_everything(0, verbose=False)
+    settings = ProbeSettings(**{**yaml.safe_load(path.read_text())["probe"], "epochs": 2, "batch_size": 8})
+    network = small_network()
+    before = weights(network)
+    evaluate = run_fine_tune if settings.finetune else run_linear_probe
+    rows = evaluate(network, small_data(num_images=64), settings, small_trainer(tmp_path, max_epochs=2))
+    assert [row.feature for row in rows] == (["finetuned"] if settings.finetune else ["raw", "head"] * 4)
+    assert all(0 <= row.top1 <= row.top5 <= 100 for row in rows)
+    assert same_weights(before, weights(network))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
