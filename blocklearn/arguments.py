@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import _typehints
+from jsonargparse import Namespace, _typehints
 from lightning.pytorch.cli import LightningArgumentParser
 
 from blocklearn.errors import UserError
@@ -95,15 +95,16 @@ def forget_defaults_of_exchanged_classes() -> None:
         if before and before.get("init_args") and before["class_path"] != value["class_path"]:
             extra = getattr(parser_or_action, "sub_add_kwargs", {})
             defaults = _typehints.ActionTypeHint.get_class_parser(before["class_path"], extra).get_defaults()
-            for key, set_to in list(before["init_args"].items(branches=True)):
-                if key in before["init_args"] and key in defaults and _plain(defaults[key]) == _plain(set_to):
-                    before["init_args"].pop(key)
+            for name in list(vars(before["init_args"])):  # a part within the part stays or goes as a whole
+                if name in defaults and _plain(defaults[name]) == _plain(before["init_args"][name]):
+                    before["init_args"].pop(name)
         keep(parser_or_action, before, value)
 
     _typehints.discard_init_args_on_class_path_change = keep_what_was_set
 
 
 def _plain(value: Any) -> Any:
+    value = value.as_dict() if isinstance(value, Namespace) else value
     return list(value) if isinstance(value, tuple) else value
 
 

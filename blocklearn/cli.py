@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ class BlocklearnTrainer(Trainer):
         """
         datamodule.prepare_data()
         datamodule.setup("fit")
+        model.require_image_size(datamodule.image_size)
         batch = next(iter(datamodule.train_dataloader()))
         if not print_reach(measure_reach(model, batch)):
             raise UserError("a gradient crosses a border between blocks: look for tensors that two blocks share")
@@ -138,8 +140,27 @@ class BlocklearnCLI(LightningCLI):
         else:
             print("No --model.checkpoint: the network has its initial weights.", file=sys.stderr)
 
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except UserError:
+            raise
+        except (
+            ValueError
+        ) as error:  # a value out of range; jsonargparse lists what it tried, the class' own words first
+            told = re.findall(r"^\s*- (.+)", str(error), re.MULTILINE)
+            raise UserError(told[0] if told else str(error)) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
+        for flag, own, off in (
+            ("gradient_clip_val", "gradient_clip_norm", None),
+            ("accumulate_grad_batches", "accumulate_batches", 1),
+        ):
+            if config[flag] != off and self.subcommand == "fit":
+                raise UserError(
+                    f"--trainer.{flag} cannot know the blocks; --model.{own} {config[flag]} does it block by block"
+                )
         callbacks = list(config["callbacks"] or [])
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(BlockProgressBar())

@@ -181,6 +181,21 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None
     assert steps[0] == steps[1]
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("--model.objective.projector.widths=[4,4]", "this checkpoint does not fit this network: other shapes"),
+        ("--model.blocks=end_to_end", "this checkpoint was trained with blocks"),
+    ],
+)
+def test_another_networks_run_is_not_gone_on_with(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, complaint: str
+) -> None:
+    checkpoint = trained / "checkpoints" / "last.ckpt"
+    assert fit(tmp_path, change, f"--ckpt_path={checkpoint}", "--trainer.max_epochs=3") == 1
+    assert complaint in capsys.readouterr().err
+
+
 def test_a_trained_run_is_not_overwritten(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (trained / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     assert fit(trained) == 1
@@ -217,6 +232,21 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
         (["--model.checkpoint=/nowhere.ckpt"], 1, "there is no file /nowhere.ckpt"),
         (["--ckpt_path=/nowhere.ckpt"], 1, "there is no file /nowhere.ckpt"),
         (["--config=bt_digit.yaml"], 1, "did you mean bt_digits.yaml?"),
+        (["--model.objective.pooling.kernel_size=5"], 1, "kernel_size is 1 or 3, got 5"),
+        (["--model.objective.criterion.lambd=-1"], 1, "BarlowTwins needs lambd >= 0"),
+        (["--model.schedule=Sequential", "--model.schedule.shares=[1,1]"], 1, "2 shares for 4 blocks"),
+        (["--trainer.gradient_clip_val=1"], 1, "--model.gradient_clip_norm 1 does it block by block"),
+        (["--trainer.accumulate_grad_batches=2"], 1, "--model.accumulate_batches 2 does it block by block"),
+        (
+            ["--model.backbone=vgg11"],
+            1,
+            "unexpected keyword argument 'layers'; they are set by --model.backbone_kwargs",
+        ),
+        (
+            ["--model.backbone=vit_tiny_patch16_224", "--model.backbone_kwargs={}"],
+            1,
+            "takes images of 224 pixels, the data makes 20: set --data.image_size 224, or",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line_before_any_training(

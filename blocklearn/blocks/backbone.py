@@ -31,7 +31,10 @@ def create_backbone(name: str, pretrained: bool = False, small_stem: bool = Fals
     try:
         backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs)  # pyright: ignore[reportArgumentType]
     except (TypeError, RuntimeError) as error:
-        raise UserError(f"backbone: timm cannot build {name!r} with {kwargs}: {error}") from error
+        raise UserError(
+            f"backbone: timm cannot build {name!r} with {kwargs}: {error}; they are set by --model.backbone_kwargs "
+            "('{}' for none)"
+        ) from error
     if small_stem:
         shrink_stem(backbone)
     return backbone

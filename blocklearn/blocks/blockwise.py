@@ -11,12 +11,13 @@ from torch.optim import AdamW
 from blocklearn.batch import Batch
 from blocklearn.blocks.backbone import create_backbone
 from blocklearn.blocks.block import Block, BlockSettings
-from blocklearn.blocks.checkpoint import STRUCTURE, is_checkpoint, load_weights, read_weights
+from blocklearn.blocks.checkpoint import STRUCTURE, check_fit, is_checkpoint, load_weights, read_weights
 from blocklearn.blocks.grouping import Grouping, cut_backbone, group_stages
 from blocklearn.blocks.noise import NoiseChoice, build_noise
-from blocklearn.blocks.objective import ObjectiveFactory, ProjectorFactory
+from blocklearn.blocks.objective import Objective, ObjectiveFactory, ProjectorFactory
 from blocklearn.blocks.published import load_published, sort_published
 from blocklearn.blocks.schedule import Schedule
+from blocklearn.blocks.stage import StageSpec
 from blocklearn.blocks.update import OptimizerFactory, UpdateRule
 from blocklearn.blocks.walk import IsolatedWalk
 from blocklearn.errors import UserError
@@ -120,11 +121,10 @@ class BlockwiseModule(IsolatedWalk):
         self.blocks = nn.ModuleList()
         for index, (group, own) in enumerate(zip(grouping, choices, strict=True)):
             shared = _shared(grouping, index)
-            own_head = {} if own["projector"] is None else {"projector": own["projector"]}
             block = Block(
                 index,
                 [stages[position] for position in group[shared:]],
-                objective(stages[group[-1]].spec, **own_head),  # pyright: ignore[reportCallIssue]
+                _build_objective(objective, stages[group[-1]].spec, own["projector"]),
                 build_noise(own["noise"]),
                 self.rule,
                 self.schedule,
@@ -180,12 +180,14 @@ class BlockwiseModule(IsolatedWalk):
                 yield block.objective.pooled(x)
 
     def setup(self, stage: str) -> None:
+        self.require_image_size(getattr(self._datamodule, "image_size", None))
+
+    def require_image_size(self, given: int | None) -> None:
         """Refuse images of a size that the backbone's patches do not fit.
 
         Raises:
             UserError: saying which size does.
         """
-        given = getattr(self._datamodule, "image_size", None)
         for module in self.modules():
             size = getattr(module, "img_size", None)
             if isinstance(module, PatchEmbed) and module.strict_img_size and size and given and size != (given, given):
@@ -223,16 +225,30 @@ class BlockwiseModule(IsolatedWalk):
             load_published(sort_published(content, path), self.backbone_state_dict(), heads, path)
             return
         theirs = content[STRUCTURE]
-        for part in ("backbone", "backbone_kwargs", "small_stem", "blocks"):
-            if theirs[part] != self.structure[part]:
-                raise UserError(
-                    f"checkpoint: {path} was trained with {part} {theirs[part]}, this configuration says "
-                    f"{self.structure[part]}"
-                )
+        self._require_same_structure(theirs, f"checkpoint: {path}")
         load_weights(self, content["state_dict"], path)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on from another network's checkpoint, in one line and before anything is overwritten.
+
+        Raises:
+            UserError: saying what differs.
+        """
+        self._require_same_structure(checkpoint.get(STRUCTURE, {}), "ckpt_path: this checkpoint")
+        check_fit(
+            self.state_dict(),
+            checkpoint["state_dict"],
+            "ckpt_path: this checkpoint does not fit this network",
+            "Go on with the configuration that it was trained with (config.yaml in its run folder)",
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[STRUCTURE] = self.structure
+
+    def _require_same_structure(self, theirs: dict[str, Any], what: str) -> None:
+        for part, own in self.structure.items():
+            if theirs.get(part) != own:
+                raise UserError(f"{what} was trained with {part} {theirs.get(part)}, this configuration says {own}")
 
     def _copy_first_projector(self) -> None:
         projectors = [getattr(block.objective, "projector", None) for block in self.walked]
@@ -240,6 +256,12 @@ class BlockwiseModule(IsolatedWalk):
             if projector is None:
                 kind = type(block.objective).__name__
                 raise UserError(f"identical_projectors: the {kind} of {block.name} has no projector; leave it out")
+            check_fit(
+                projector.state_dict(),
+                projectors[0].state_dict(),  # pyright: ignore[reportOptionalMemberAccess]
+                f"identical_projectors: the projectors of block1 and {block.name} differ",
+                "Give all blocks the same, or leave it out",
+            )
             projector.load_state_dict(projectors[0].state_dict())  # pyright: ignore[reportOptionalMemberAccess]
 
 
@@ -256,6 +278,18 @@ def one_a_block(count: int, **choices: Any) -> list[dict[str, Any]]:
         {name: choice[block] if isinstance(choice, list) else choice for name, choice in choices.items()}
         for block in range(count)
     ]
+
+
+def _build_objective(objective: ObjectiveFactory, spec: StageSpec, projector: ProjectorFactory | None) -> Objective:
+    if projector is None:
+        return objective(spec)
+    try:
+        return objective(spec, projector=projector)  # pyright: ignore[reportCallIssue]
+    except TypeError as error:
+        if "'projector'" not in str(error):
+            raise
+        kind = type(objective(spec)).__name__
+        raise UserError(f"projectors: the {kind} on {spec.name} has no projector; leave the list out") from error
 
 
 def _shared(grouping: Sequence[Sequence[int]], index: int) -> int:

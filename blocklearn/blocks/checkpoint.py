@@ -1,6 +1,7 @@
 """Read checkpoints: tensors and plain data only, nothing in the file is ever executed."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it names {named[1]}" if named else str(error).splitlines()[0]
         raise UserError(
             f"checkpoint: {path} is damaged or holds more than tensors and plain data, refused ({reason})"
         ) from error

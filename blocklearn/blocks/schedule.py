@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import accumulate
 
+from blocklearn.errors import UserError
+
 
 class Schedule(ABC):
     """Subclass it and write `window`. A block that is not learning is frozen: it runs forward in eval mode, without a
@@ -38,7 +40,8 @@ class Sequential(Schedule):
         shares: how long each block learns, relative to the others; null for equal parts.
 
     Raises:
-        ValueError: for a share that is not positive, or, when training starts, for a wrong number of them.
+        ValueError: for a share that is not positive.
+        UserError: when training starts, for another number of shares than blocks.
     """
 
     def __init__(self, shares: Sequence[float] | None = None) -> None:
@@ -49,7 +52,7 @@ class Sequential(Schedule):
     def window(self, block: int, num_blocks: int, steps_per_epoch: int, total_steps: int) -> range:
         shares = self.shares or [1.0] * num_blocks
         if len(shares) != num_blocks:
-            raise ValueError(f"Sequential has {len(shares)} shares for {num_blocks} blocks")
+            raise UserError(f"schedule: Sequential has {len(shares)} shares for {num_blocks} blocks; give one a block")
         unit = steps_per_epoch if total_steps >= num_blocks * steps_per_epoch else 1
         borders = [0.0, *accumulate(shares)]
         ends = [min(round(total_steps / unit * end / borders[-1]) * unit, total_steps) for end in borders]

@@ -9,8 +9,10 @@ import torch
 from lightning.pytorch import seed_everything
 from small import small_data, small_network, small_trainer, weights
 
-from blocklearn import BlockwiseModule, GaussianNoise, Projector, UserError
+from blocklearn import BlockwiseModule, GaussianNoise, Projector, Supervised, UserError
 from blocklearn.optim.warmup_cosine import ConstantLR
+
+NARROW = partial(Projector, widths=[8])
 
 
 def moved(folder: Path, **changes: Any) -> list[torch.Tensor]:
@@ -58,6 +60,18 @@ def test_a_projector_by_block() -> None:
         ({"loss_weights": [1, 1, 1, -1]}, "loss_weights must be positive"),
         ({"stop_epochs": [0, 1, 1, 1]}, "stop_epochs at least 1"),
         ({"blocks": "end_to_end", "stop_epochs": [1, 2]}, "1 blocks, but a list of 2"),
+        (
+            {"objective": partial(Supervised, num_classes=3), "projectors": [NARROW, None, None, None]},
+            "the Supervised on layer1 has no projector",
+        ),
+        (
+            {"objective": partial(Supervised, num_classes=3), "identical_projectors": True},
+            "Supervised of block1 has no",
+        ),
+        (
+            {"projectors": [None, NARROW, None, None], "identical_projectors": True},
+            "projectors of block1 and block2 differ",
+        ),
     ],
 )
 def test_a_list_that_does_not_fit_the_blocks_is_refused(changes: dict[str, Any], complaint: str) -> None:

@@ -61,7 +61,7 @@ def test_sequential_windows_follow_each_other_and_fall_between_epochs() -> None:
 def test_sequential_refuses_shares_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="positive shares"):
         Sequential([1, 0])
-    with pytest.raises(ValueError, match="2 shares for 4 blocks"):
+    with pytest.raises(UserError, match="2 shares for 4 blocks"):
         Sequential([1, 1]).window(0, 4, 10, 40)
 
 
