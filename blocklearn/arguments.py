@@ -40,6 +40,11 @@ def locate_configs(args: list[str]) -> list[str]:
     )
     if wants_config and not any(_has_model(path) for path in named):
         own = _config_of_run(args)
+        if named and not own:
+            raise UserError(
+                f"{named[-1].name} says nothing of a model: name a trained one with --model.checkpoint, or a recipe with "
+                "another --config before it"
+            )
         if own or not named:
             located.insert(1, f"--config={own or _default_config(args)}")
     return located
@@ -103,6 +108,12 @@ def forget_defaults_of_exchanged_classes() -> None:
     _typehints.discard_init_args_on_class_path_change = keep_what_was_set
 
 
+def serialise_null_among_classes() -> None:
+    """In a list of classes, as `projectors` is, jsonargparse writes null as a text that it cannot read again."""
+    serialise = _typehints.serialize_as_import_path
+    _typehints.serialize_as_import_path = lambda value: None if value is None else serialise(value)
+
+
 def _plain(value: Any) -> Any:
     value = value.as_dict() if isinstance(value, Namespace) else value
     return list(value) if isinstance(value, tuple) else value
@@ -127,7 +138,7 @@ class CommandParser(LightningArgumentParser):
         known = {action.dest for action in self._actions} | _keys_of_parts()
         if self._subcommands_action is not None:
             known |= {action.dest for sub in self._subcommands_action.choices.values() for action in sub._actions}
-        near = get_close_matches(wrong, sorted(known), n=1, cutoff=0.6)
+        near = get_close_matches(wrong, sorted(known - {wrong}), n=1, cutoff=0.6)
         return f". Did you mean {near[0]}?" if near else ""
 
 
@@ -143,3 +154,4 @@ def _keys_of_parts() -> set[str]:
 
 
 forget_defaults_of_exchanged_classes()
+serialise_null_among_classes()

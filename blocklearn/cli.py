@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 from blocklearn.interop.files import replacing
 from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb, log_probe
 from blocklearn.reporting.plots import plot_accuracy
-from blocklearn.reporting.tables import name_of_evaluation, print_blocks, print_probe, print_reach
+from blocklearn.reporting.tables import print_blocks, print_probe, print_reach
 from blocklearn.run_folder import RunFolder
 
 
@@ -41,6 +42,9 @@ class SaveRunConfig(SaveConfigCallback):
     """`config.yaml` in the run's folder: everything that `--config` needs to repeat the run."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Nothing yet: a run that is resumed wrongly must not lose its configuration."""
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         if self.already_saved or not trainer.is_global_zero:
             return
         config = self.config.clone()
@@ -74,6 +78,7 @@ class BlocklearnCLI(LightningCLI):
     folder: RunFolder
 
     def __init__(self, args: list[str]) -> None:
+        self.arguments = args
         super().__init__(
             BlockwiseModule,
             ImageDataModule,
@@ -123,6 +128,8 @@ class BlocklearnCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        if self.subcommand == "fit" and config.ckpt_path == "last" and not config.trainer.default_root_dir:
+            raise UserError("--ckpt_path last needs the run to go on with: --trainer.default_root_dir RUN_FOLDER")
         self.folder = self._choose_folder(config)
         if self.subcommand == "fit":
             self._prepare_fit(config)
@@ -148,7 +155,9 @@ class BlocklearnCLI(LightningCLI):
         except (
             ValueError
         ) as error:  # a value out of range; jsonargparse lists what it tried, the class' own words first
-            told = re.findall(r"^\s*- (.+)", str(error), re.MULTILINE)
+            told = re.findall(
+                r"^\s*- (?!Expected|Does not validate|Not a valid subclass)(.+)", str(error), re.MULTILINE
+            )
             raise UserError(told[0] if told else str(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -174,6 +183,9 @@ class BlocklearnCLI(LightningCLI):
             kwargs |= {"max_epochs": self._get(self.config_init, "probe").epochs, "max_steps": -1, "min_steps": None}
         if self.subcommand != "fit":
             kwargs["enable_checkpointing"] = False
+            asked = {arg.partition("=")[0] for arg in self.arguments}
+            shortened = {name: value for name, value in WHOLE.items() if f"--trainer.{name}" not in asked}
+            kwargs |= shortened  # how a training run was cut short says nothing about its evaluation
         plugins = config["plugins"] or []
         plugins = [*(plugins if isinstance(plugins, list) else [plugins]), StreamingCheckpointIO()]
         return super().instantiate_trainer(
@@ -197,8 +209,10 @@ class BlocklearnCLI(LightningCLI):
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         if not is_first_process():
             return
-        print(f"Trained: {self.folder.last_checkpoint} and {self.folder.backbone}")
-        print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
+        if self.folder.backbone.exists():
+            print(f"Trained backbone: {self.folder.backbone}")
+        if self.folder.last_checkpoint.exists():
+            print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
 
     def test(self, model: BlockwiseModule, datamodule: ImageDataModule) -> list[ProbeRow]:
         """Fit a linear probe on every stage, or fine-tune the backbone; test, and report."""
@@ -210,14 +224,16 @@ class BlocklearnCLI(LightningCLI):
             "checkpoint": str(checkpoint) if checkpoint else None,
             "dataset": datamodule.title,
             "num_classes": datamodule.num_classes,
+            "settings": asdict(settings),
             "rows": [row.as_dict() for row in rows],
         }
-        table, picture = self.folder.probe / "results.json", self.folder.probe / "accuracy_by_block.png"
+        folder, title = self.folder.evaluation(settings.name), f"{settings.title} on {datamodule.title}"
+        table, picture = folder / "results.json", folder / "accuracy_by_block.png"
         with replacing(table) as unfinished:
             unfinished.write_text(json.dumps(results, indent=2) + "\n")
-        plot_accuracy({"": rows}, f"{name_of_evaluation(rows)} on {datamodule.title}", picture)
+        plot_accuracy({"": rows}, title, picture)
         log_probe(self.trainer.loggers, rows, picture)
-        print_probe(rows, datamodule.title)
+        print_probe(rows, title)
         print(f"Written: {table} and {picture}")
         return rows
 
@@ -265,7 +281,8 @@ class BlocklearnCLI(LightningCLI):
         """The user's own, and a CSV file always; W&B where the user did not choose."""
         if chosen is False or self.subcommand not in ("fit", "test"):
             return [MetricsCSV(self.folder.path)] if self.subcommand == "fit" else False
-        folder = self.folder.path if self.subcommand == "fit" else self.folder.probe
+        evaluation = self.folder.evaluation(self._get(self.config_init, "probe").name)
+        folder = self.folder.path if self.subcommand == "fit" else evaluation
         loggers: list[Any] = [MetricsCSV(folder)]
         if chosen in (None, True):
             settings: WandbSettings = self._get(self.config_init, "wandb")
@@ -276,6 +293,12 @@ class BlocklearnCLI(LightningCLI):
         return [logger for logger in loggers if logger is not None]
 
 
+WHOLE = {
+    **{f"limit_{part}_batches": 1.0 for part in ("train", "val", "test", "predict")},
+    "overfit_batches": 0.0,
+    "fast_dev_run": False,
+    "max_time": None,
+}
 FOLDER_VARIABLE = "BLOCKLEARN_RUN_FOLDER"  # how the first process tells those it starts where the run lies
 COMMANDS = {
     "fit": "Train every block with its own objective.",

@@ -42,6 +42,10 @@ class RunFolder:
     def export(self) -> Path:
         return self.path / "export"
 
+    def evaluation(self, name: str) -> Path:
+        """Where the results of an evaluation lie: `probe`, or beside it for one of another kind."""
+        return self.path / name
+
     @classmethod
     def new(cls, name: str, parent: Path = Path("runs")) -> "RunFolder":
         """A folder of its own for a new run: `runs/DATE_TIME_NAME`."""

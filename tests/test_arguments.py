@@ -10,6 +10,12 @@ from blocklearn.arguments import locate_configs
 from blocklearn.run_folder import find_config
 
 
+def test_an_evaluation_alone_asks_for_a_network() -> None:
+    for verb in ("fit", "test"):
+        with pytest.raises(UserError, match="probe_linear.yaml says nothing of a model"):
+            locate_configs([verb, "--config", "probe_linear.yaml"])
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """Of a run with a configuration; what is in it does not matter here."""

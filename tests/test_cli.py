@@ -138,12 +138,13 @@ def test_an_overlay_changes_how_a_run_is_evaluated(
     before = checkpoint.read_bytes()
     overlay = ["--config=probe_semi_10pct.yaml", "--probe.epochs=1", f"--trainer.default_root_dir={tmp_path}"]
     assert main(["test", f"--model.checkpoint={checkpoint}", *overlay]) == 0
-    results = json.loads((tmp_path / "probe" / "results.json").read_text())
+    folder = tmp_path / "finetune_0.1"
+    results = json.loads((folder / "results.json").read_text())
     (row,) = results["rows"]
     assert (row["stage"], row["index"], row["feature"], row["lr"]) == ("layer4", 4, "finetuned", 0.5)
     assert results["dataset"] == "digits"
-    assert (tmp_path / "probe" / "accuracy_by_block.png").read_bytes().startswith(b"\x89PNG")
-    assert "Fine-tuning on digits" in capsys.readouterr().out
+    assert (folder / "accuracy_by_block.png").read_bytes().startswith(b"\x89PNG")
+    assert "Fine-tuning with 10% of the labels on digits" in " ".join(capsys.readouterr().out.split())
     assert checkpoint.read_bytes() == before
 
 
@@ -189,11 +190,46 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None
     ],
 )
 def test_another_networks_run_is_not_gone_on_with(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, complaint: str
+    trained: Path, capsys: pytest.CaptureFixture[str], change: str, complaint: str
 ) -> None:
     checkpoint = trained / "checkpoints" / "last.ckpt"
-    assert fit(tmp_path, change, f"--ckpt_path={checkpoint}", "--trainer.max_epochs=3") == 1
+    before = (trained / "config.yaml").read_bytes()
+    assert fit(trained, change, f"--ckpt_path={checkpoint}", "--trainer.max_epochs=3") == 1
     assert complaint in capsys.readouterr().err
+    assert (trained / "config.yaml").read_bytes() == before
+
+
+def test_a_run_with_a_part_of_its_own_for_one_block_is_repeated_from_its_configuration(tmp_path: Path) -> None:
+    narrow = "{class_path: blocklearn.Projector, init_args: {widths: [4]}}"
+    changes = [f"--model.projectors=[null, {narrow}, null, null]", "--model.noise=[none, all, hw, none]"]
+    assert fit(tmp_path / "one", *changes) == 0
+    assert yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())["model"]["projectors"][0] is None
+    arguments = [
+        "fit",
+        f"--config={tmp_path / 'one' / 'config.yaml'}",
+        f"--trainer.default_root_dir={tmp_path / 'two'}",
+    ]
+    assert main(arguments) == 0
+    first, second = (load_file(tmp_path / name / "backbone.safetensors") for name in ("one", "two"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_how_a_run_was_cut_short_does_not_cut_short_its_evaluation(tmp_path: Path) -> None:
+    assert fit(tmp_path, "--trainer.limit_test_batches=1", "--trainer.limit_val_batches=0") == 0
+    checkpoint = f"--model.checkpoint={tmp_path / 'checkpoints' / 'last.ckpt'}"
+    assert main(["test", checkpoint]) == 0
+    results = json.loads((tmp_path / "probe" / "results.json").read_text())
+    top1 = results["rows"][0]["top1"] / 100 * 360  # of all 360 held-out digits a whole number is right
+    assert top1 == pytest.approx(round(top1), abs=1e-3)
+    assert results["settings"]["labelled_part"] == 1
+
+
+def test_an_evaluation_of_another_kind_replaces_no_other(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
+    assert main(["test", checkpoint, "--probe.labelled_part=0.1", "--probe.batch_size=16"]) == 0
+    assert "Linear probes with 10% of the labels on digits" in " ".join(capsys.readouterr().out.split())
+    results = json.loads((trained / "probe_0.1" / "results.json").read_text())
+    assert results["settings"]["labelled_part"] == 0.1
 
 
 def test_a_trained_run_is_not_overwritten(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,6 +268,13 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
         (["--model.checkpoint=/nowhere.ckpt"], 1, "there is no file /nowhere.ckpt"),
         (["--ckpt_path=/nowhere.ckpt"], 1, "there is no file /nowhere.ckpt"),
         (["--config=bt_digit.yaml"], 1, "did you mean bt_digits.yaml?"),
+        (
+            ["--model.objective.pooling=null"],
+            1,
+            "pooling and projector cannot be null; GlobalPooling is the plain mean",
+        ),
+        (["--model.optimizer.lr=-1"], 1, "optimizer: Invalid learning rate: -1"),
+        (["--model.objective.pooling=LocalPooling", "--model.objective.pooling.grid=9"], 1, "positions, not 9 a side"),
         (["--model.objective.pooling.kernel_size=5"], 1, "kernel_size is 1 or 3, got 5"),
         (["--model.objective.criterion.lambd=-1"], 1, "BarlowTwins needs lambd >= 0"),
         (["--model.schedule=Sequential", "--model.schedule.shares=[1,1]"], 1, "2 shares for 4 blocks"),

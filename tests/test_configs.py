@@ -54,7 +54,7 @@ def test_a_config_opens_with_its_cost_expectation_and_command(path: Path) -> Non
     assert f"--config {path.name}" in text
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_the_command_line_accepts_a_config_by_its_bare_name(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

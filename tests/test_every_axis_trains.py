@@ -129,7 +129,8 @@ POOLINGS = {
 def test_a_pooling_takes_two_steps(name: str, tmp_path: Path) -> None:
     pooling, backbone = POOLINGS[name]
     objective = partial(JointEmbedding, pooling=pooling, projector=partial(Projector, widths=[16, 16]))
-    assert_two_steps_move_every_block(small_network(objective=objective, **backbone), tmp_path)
+    data = small_data(batch_size=4, num_images=16, image_size=32 if backbone else 64)
+    assert_two_steps_move_every_block(small_network(objective=objective, **backbone), tmp_path, data)
 
 
 WALKS: dict[str, dict[str, Any]] = {

@@ -114,7 +114,7 @@ def test_the_cards_code_rebuilds_any_backbone(
 ) -> None:
     network = small_network(backbone=backbone, backbone_kwargs=kwargs, **changed)
     assert main(["export", str(checkpoint_of(network, tmp_path))]) == 0
-    assert f"torchvision has no {backbone}" in capsys.readouterr().out
+    assert f"No file for torchvision: only its own ResNets are written, not {backbone}" in capsys.readouterr().out
     (for_timm,) = python_of(tmp_path / "export" / "README.md")
     monkeypatch.chdir(tmp_path / "export")
     made: dict[str, Any] = {}
@@ -275,7 +275,7 @@ def test_the_card_tells_no_recipe_and_no_probes_that_are_not_the_networks(tmp_pa
     ("arguments", "complaint"),
     [
         (["none.ckpt"], "there is no file none.ckpt"),
-        (["run/checkpoints/last.ckpt", "--format", "torchvision"], "torchvision has no resnet18 with layers"),
+        (["run/checkpoints/last.ckpt", "--format", "torchvision"], "not resnet18 with layers"),
         (["strange.pth"], "none of resnet18, resnet34"),
         (["strange.pth", "--backbone", "resnet18"], "is another one: it lacks conv1.weight"),
     ],

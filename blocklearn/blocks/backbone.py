@@ -64,7 +64,10 @@ def _stem_names(backbone: nn.Module) -> Sequence[str]:
     family = next((family for kind, family in FAMILIES.items() if isinstance(backbone, kind)), None)
     patches = hasattr(backbone, "patch_embed") or type(backbone).__name__ == "ConvNeXt"
     if family is None or patches or not (type(family) is Family or family.stem):
-        hint = "; make its patches smaller instead: --model.backbone_kwargs '{patch_size: 2}'" if patches else ""
+        size = 1 if type(backbone).__name__ == "ConvNeXt" else 2  # timm's ConvNeXt makes up for 2 in its next stage
+        hint = (
+            f"; make its patches smaller instead: --model.backbone_kwargs '{{patch_size: {size}}}'" if patches else ""
+        )
         raise UserError(f"small_stem: the stem of a {type(backbone).__name__} cannot be changed{hint}")
     return family.stem
 

@@ -113,10 +113,10 @@ class BlockwiseModule(IsolatedWalk):
         choices = one_a_block(
             len(grouping),
             noise=noise,
-            projector=projectors,
-            lr_factor=lr_factors or 1.0,
-            loss_weight=loss_weights or 1.0,
-            stop_epoch=stop_epochs,
+            projectors=projectors,
+            lr_factors=lr_factors or 1.0,
+            loss_weights=loss_weights or 1.0,
+            stop_epochs=stop_epochs,
         )
         self.blocks = nn.ModuleList()
         for index, (group, own) in enumerate(zip(grouping, choices, strict=True)):
@@ -124,11 +124,11 @@ class BlockwiseModule(IsolatedWalk):
             block = Block(
                 index,
                 [stages[position] for position in group[shared:]],
-                _build_objective(objective, stages[group[-1]].spec, own["projector"]),
+                _build_objective(objective, stages[group[-1]].spec, own["projectors"]),
                 build_noise(own["noise"]),
                 self.rule,
                 self.schedule,
-                BlockSettings(own["lr_factor"], own["loss_weight"], own["stop_epoch"]),
+                BlockSettings(own["lr_factors"], own["loss_weights"], own["stop_epochs"]),
                 borrowed=[stages[position] for position in group[:shared]],
                 lends=_shared(grouping, index + 1),
             )
@@ -273,7 +273,7 @@ def one_a_block(count: int, **choices: Any) -> list[dict[str, Any]]:
     """
     for name, choice in choices.items():
         if isinstance(choice, list) and len(choice) != count:
-            raise UserError(f"model: {count} blocks, but a list of {len(choice)} for their {name}: {choice}")
+            raise UserError(f"model: {count} blocks, but {len(choice)} {name}: {choice}; give one a block")
     return [
         {name: choice[block] if isinstance(choice, list) else choice for name, choice in choices.items()}
         for block in range(count)

@@ -18,7 +18,7 @@ def cut_backbone(backbone: nn.Module, blocks: Grouping = "per_stage") -> list[St
     image is pushed through: widths and strides are the backbone's own.
 
     A stage is named by its last module. What lies before the first name belongs to the first stage, the stem too, unless
-    `stem` is named; what lies between two names belongs to the second.
+    `stem` is named; what lies between two names belongs to the second. All of the family's own stages must be named.
 
     Composed, the stages equal the backbone's `forward_features`.
 
@@ -91,6 +91,7 @@ def _ends(pieces: Sequence[Piece], blocks: Grouping) -> set[str]:
                 f"blocks: the backbone has no stage {name!r}; its stages are {', '.join(stages)}; it can also be cut "
                 f"behind {finer}"
             )
-    if names[-1] not in listed:
-        raise UserError(f"blocks: every stage must be in one block; {names[-1]} is in none, got {blocks}")
+    forgotten = [name for name in stages if name not in listed]
+    if forgotten:
+        raise UserError(f"blocks: every stage must be in one block; {', '.join(forgotten)} is in none, got {blocks}")
     return set(listed)

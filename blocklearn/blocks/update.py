@@ -40,7 +40,10 @@ class UpdateRule:
 
     def build_optimizer(self, block: nn.Module, batch_size: int | None, lr_factor: float = 1.0) -> Optimizer:
         """The optimizer of one block. `batch_size` counts over all processes; `lr_factor` is the block's own."""
-        optimizer = self.optimizer([p for p in block.parameters() if p.requires_grad])
+        try:
+            optimizer = self.optimizer([p for p in block.parameters() if p.requires_grad])
+        except (ValueError, TypeError) as error:
+            raise UserError(f"optimizer: {error}") from error
         scale = lr_factor
         if self.lr_reference_batch is not None:
             if batch_size is None:

@@ -26,7 +26,7 @@ class CacheFrozenBlocks(Callback):
     The file takes images x views x channels x height x width x 4 bytes (2 in bf16) of the last frozen block.
 
     Args:
-        folder: for the features; `frozen_features` in the run's folder where null. It is removed when training ends.
+        folder: where to make a folder `frozen_features`, which is removed when training ends; null for the run's folder.
 
     Raises:
         UserError: when training starts, without fixed views or over several processes; when the disk has not the room.
@@ -92,7 +92,7 @@ class CacheFrozenBlocks(Callback):
             yield batch._replace(views=views)
 
     def _folder(self, trainer: Trainer) -> Path:
-        return Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "frozen_features"
+        return Path(self.folder or trainer.default_root_dir) / "frozen_features"
 
 
 def _fingerprint(network: BlockwiseModule, frozen: int) -> str:

@@ -64,6 +64,18 @@ class ProbeSettings:
         if self.finetune and (self.standardise or not self.augment):
             raise UserError("probe: finetune needs augment true and standardise false")
 
+    @property
+    def title(self) -> str:
+        """What the results are called in table and picture."""
+        kind = "Fine-tuning" if self.finetune else "Linear probes"
+        return kind if self.labelled_part == 1 else f"{kind} with {100 * self.labelled_part:.3g}% of the labels"
+
+    @property
+    def name(self) -> str:
+        """Of the folder of results: `probe`, and one of its own for every other evaluation, so that none replaces it."""
+        part = "" if self.labelled_part == 1 else f"_{self.labelled_part:g}"
+        return ("finetune" if self.finetune else "probe") + part
+
 
 @dataclass(frozen=True)
 class ProbeRow:

@@ -100,7 +100,8 @@ def _opening(structure: Mapping[str, Any]) -> list[str]:
 
 def no_twin(structure: Mapping[str, Any]) -> str:
     """Why there is no file for torchvision."""
-    return f"torchvision has no {structure['backbone']}{_arguments_told(structure)}: there is no file for it."
+    own = f"{structure['backbone']}{_arguments_told(structure)}"
+    return f"No file for torchvision: only its own ResNets are written, not {own}."
 
 
 def _arguments_told(structure: Mapping[str, Any]) -> str:

@@ -35,6 +35,8 @@ class JointEmbedding(Objective):
         criterion: Criterion | None = None,
     ) -> None:
         super().__init__()
+        if pooling is None or projector is None:  # a natural way to ask for none
+            raise UserError("objective: pooling and projector cannot be null; GlobalPooling is the plain mean")
         self.pooling = pooling(spec)
         self.pooled_width = self.pooling.out_features
         self.projector = projector(self.pooling.out_features)

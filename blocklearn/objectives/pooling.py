@@ -40,6 +40,7 @@ class LocalPooling(Pooling):
 
     Raises:
         ValueError: for a grid below 1.
+        UserError: on a map with fewer positions a side than windows.
     """
 
     def __init__(self, spec: StageSpec, grid: int = 2) -> None:
@@ -51,7 +52,13 @@ class LocalPooling(Pooling):
         self.out_features = spec.channels * grid * grid
 
     def forward(self, x: Tensor) -> Tensor:
-        return adaptive_avg_pool2d(self.spec.as_map(x), self.grid).flatten(1)
+        x = self.spec.as_map(x)
+        if self.grid > min(x.shape[2:]):
+            size = f"{x.shape[2]} x {x.shape[3]}"
+            raise UserError(
+                f"LocalPooling: {self.spec.name} has a map of {size} positions, not {self.grid} a side; lower grid"
+            )
+        return adaptive_avg_pool2d(x, self.grid).flatten(1)
 
     def extra_repr(self) -> str:
         return f"grid={self.grid}"

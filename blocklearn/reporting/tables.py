@@ -29,13 +29,10 @@ def print_blocks(network: BlockwiseModule) -> None:
         spec = block.specs[-1]
         own, head = (sum(p.numel() for p in part.parameters()) for part in (block.stages, block.objective))
         rows.append((block.name, block.stage_names, f"{spec.channels}", f"1/{spec.stride}", f"{own:,}", f"{head:,}"))
-    title = f"{network.structure['backbone']} in {len(rows)} block{'s' if len(rows) > 1 else ''}"
+    kwargs = ", ".join(f"{name}={value}" for name, value in network.structure["backbone_kwargs"].items())
+    backbone = network.structure["backbone"] + (f" ({kwargs})" if kwargs else "")
+    title = f"{backbone} in {len(rows)} block{'s' if len(rows) > 1 else ''}"
     print_table(title, ("block", "stages", "channels", "size", "parameters", "of its objective"), rows)
-
-
-def name_of_evaluation(rows: Sequence[ProbeRow]) -> str:
-    """What the rows are results of, for titles."""
-    return "Fine-tuning" if rows and all(row.feature == "finetuned" for row in rows) else "Linear probes"
 
 
 def print_reach(rows: Sequence[Reach]) -> bool:
@@ -62,12 +59,10 @@ def print_reach(rows: Sequence[Reach]) -> bool:
     return isolated
 
 
-def print_probe(rows: Sequence[ProbeRow], dataset: str) -> None:
+def print_probe(rows: Sequence[ProbeRow], title: str) -> None:
     """The results of the linear probes, or of fine-tuning."""
     lines = [(f"{row.index} {row.stage}", NAMES[row.feature], f"{row.top1:.2f}", f"{row.top5:.2f}") for row in rows]
-    print_table(
-        f"{name_of_evaluation(rows)} on {dataset}, accuracy in %", ("stage", "feature", "top-1", "top-5"), lines
-    )
+    print_table(f"{title}, accuracy in %", ("stage", "feature", "top-1", "top-5"), lines)
 
 
 def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], dataset: str) -> None:

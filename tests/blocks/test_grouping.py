@@ -15,13 +15,13 @@ def cut(blocks: Grouping) -> list[str]:
 def test_a_cut_follows_the_names_of_the_grouping() -> None:
     assert cut("per_stage") == cut("end_to_end") == NAMES
     assert cut([["layer1", "layer2"], ["layer3", "layer4"]]) == NAMES
-    assert cut([["stem"], ["layer1"], ["layer2"], ["layer4"]]) == ["stem", "layer1", "layer2", "layer4"]
-    assert cut([["layer1.0"], ["layer1", "layer2"], ["layer4"]]) == ["layer1.0", "layer1", "layer2", "layer4"]
+    assert cut([["stem"], ["layer1"], ["layer2"], ["layer3", "layer4"]]) == ["stem", *NAMES]
+    assert cut([["layer1.0"], ["layer1", "layer2"], ["layer3", "layer4"]]) == ["layer1.0", *NAMES]
     assert cut("per_unit") == ["layer1.0", "layer1", "layer2.0", "layer2", "layer3.0", "layer3", "layer4.0", "layer4"]
 
 
 def test_a_stem_alone_hands_on_its_own_map() -> None:
-    stem, *_ = cut_backbone(create_backbone("resnet18"), [["stem"], ["layer4"]])
+    stem, *_ = cut_backbone(create_backbone("resnet18"), [["stem"], ["layer1", "layer2", "layer3", "layer4"]])
     assert (stem.spec.channels, stem.spec.stride) == (64, 4)
     assert stem(torch.randn(1, 3, 32, 32)).shape == (1, 64, 8, 8)
     assert set(stem.backbone_state_dict()) == {
@@ -60,7 +60,8 @@ def test_a_grouping_out_of_order_or_shared_too_far_is_refused(blocks: list[list[
     ("blocks", "complaint"),
     [
         ([["layer1"], ["layer5"]], r"no stage 'layer5'; its stages are layer1, .* cut behind stem, layer1.0, "),
-        ([["layer1"], ["layer2"]], "layer4 is in none"),
+        ([["layer1"], ["layer2"]], "layer3, layer4 is in none"),
+        ([["layer1"], ["layer3"], ["layer4"]], "layer2 is in none"),
         ([["layer1", "layer2"], [], ["layer3", "layer4"]], "no block may be empty"),
     ],
 )

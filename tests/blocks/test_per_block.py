@@ -55,11 +55,11 @@ def test_a_projector_by_block() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"lr_factors": [1, 2]}, "4 blocks, but a list of 2 for their lr_factor"),
-        ({"noise": ["all"]}, "4 blocks, but a list of 1 for their noise"),
+        ({"lr_factors": [1, 2]}, "4 blocks, but 2 lr_factors: .* give one a block"),
+        ({"noise": ["all"]}, "4 blocks, but 1 noise"),
         ({"loss_weights": [1, 1, 1, -1]}, "loss_weights must be positive"),
         ({"stop_epochs": [0, 1, 1, 1]}, "stop_epochs at least 1"),
-        ({"blocks": "end_to_end", "stop_epochs": [1, 2]}, "1 blocks, but a list of 2"),
+        ({"blocks": "end_to_end", "stop_epochs": [1, 2]}, "1 blocks, but 2 stop_epochs"),
         (
             {"objective": partial(Supervised, num_classes=3), "projectors": [NARROW, None, None, None]},
             "the Supervised on layer1 has no projector",

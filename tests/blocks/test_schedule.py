@@ -151,6 +151,15 @@ def test_a_run_with_cached_features_resumes_exactly(tmp_path: Path, stop_at: int
     assert same_weights(weights(whole), weights(resumed))
 
 
+def test_a_cache_in_a_folder_of_the_users_leaves_what_is_there(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "precious.txt").touch()
+    cache = CacheFrozenBlocks(str(own))
+    train(tmp_path, 4, cache, schedule=Sequential(), data=small_data(fixed_views=True))
+    assert [path.name for path in own.iterdir()] == ["precious.txt"]
+
+
 def test_a_cache_of_views_that_change_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--data.fixed_views true"):
         train(tmp_path, 4, CacheFrozenBlocks(), schedule=Sequential())
