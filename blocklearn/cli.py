@@ -209,8 +209,9 @@ class BlocklearnCLI(LightningCLI):
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         if not is_first_process():
             return
-        if self.folder.backbone.exists():
-            print(f"Trained backbone: {self.folder.backbone}")
+        written = [str(path) for path in (self.folder.last_checkpoint, self.folder.backbone) if path.exists()]
+        if written:  # a trial run leaves nothing
+            print(f"Trained: {' and '.join(written)}")
         if self.folder.last_checkpoint.exists():
             print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
 
