@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from blocklearn import BarlowTwins, Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
 from blocklearn.data import Synthetic
@@ -50,6 +50,18 @@ def small_trainer(folder: Path, **changes: Any) -> Trainer:
         "default_root_dir": folder,
     }
     return Trainer(**{**settings, **changes})
+
+
+class StopAt(Callback):
+    """Saves in mid-epoch, then dies."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+            raise RuntimeError("killed")
 
 
 def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -68,7 +68,7 @@ class IsolatedWalk(LightningModule):
     def window(self, block: "Block") -> range:
         """The batches from which a block learns: what the schedule says, up to the block's own stop epoch."""
         steps_per_epoch = int(min(self.trainer.num_training_batches, self.total_steps))
-        window = self.schedule.window(block.index, self._num_blocks, steps_per_epoch, self.total_steps)
+        window = self.schedule.window(block.index, len(self.walked), steps_per_epoch, self.total_steps)
         if block.settings.stop_epoch is None:
             return window
         return range(window.start, max(min(window.stop, block.settings.stop_epoch * steps_per_epoch), window.start))
@@ -168,10 +168,6 @@ class IsolatedWalk(LightningModule):
                 f"{block.name} ({block.stage_names}): the loss is {loss.item()} at batch {self.global_step}; nothing was "
                 "updated from it. Lower the learning rate, set --model.gradient_clip_norm, or look for bad samples"
             )
-
-    @property
-    def _num_blocks(self) -> int:
-        return len(self.walked)
 
     @property
     def _noise_keys(self) -> tuple[int, ...]:

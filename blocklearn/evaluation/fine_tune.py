@@ -13,7 +13,7 @@ from blocklearn.blocks.bare import bare_network
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.published import load_backbone
 from blocklearn.data.datamodule import ImageDataModule
-from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, linear_classifier
+from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, linear_classifier, prepare_evaluation
 
 
 class FineTune(LightningModule):
@@ -90,10 +90,7 @@ def run_fine_tune(
     Raises:
         ValueError: where it is not: the learning rates would not come down to 0.
     """
-    if trainer.max_epochs != settings.epochs:
-        raise ValueError(f"the trainer's max_epochs is {trainer.max_epochs}, the probe's epochs are {settings.epochs}")
-    data.prepare_data()
-    data.setup("test")
+    prepare_evaluation(data, settings, trainer)
     tuned = FineTune(network, data.num_classes, settings)
     trainer.fit(tuned, train_dataloaders=data.probe_dataloader(settings.batch_size, True, settings.labelled_part))
     trainer.test(tuned, dataloaders=data.test_dataloader(), verbose=False)

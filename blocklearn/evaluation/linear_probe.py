@@ -207,10 +207,7 @@ def run_linear_probe(
     Raises:
         ValueError: where it is not: the learning rate would not come down to 0.
     """
-    if trainer.max_epochs != settings.epochs:
-        raise ValueError(f"the trainer's max_epochs is {trainer.max_epochs}, the probe's epochs are {settings.epochs}")
-    data.prepare_data()
-    data.setup("test")
+    prepare_evaluation(data, settings, trainer)
     probe = LinearProbe(network, data.num_classes, settings)
     images = data.probe_dataloader(settings.batch_size, settings.augment, settings.labelled_part)
     if settings.augment:
@@ -222,6 +219,18 @@ def run_linear_probe(
     trainer.fit(probe, train_dataloaders=train)
     trainer.test(probe, dataloaders=test, verbose=False)
     return probe.rows()
+
+
+def prepare_evaluation(data: ImageDataModule, settings: ProbeSettings, trainer: Trainer) -> None:
+    """Make the data ready, for a trainer that runs as long as the learning rates take to come down.
+
+    Raises:
+        ValueError: where the trainer's `max_epochs` is not `settings.epochs`.
+    """
+    if trainer.max_epochs != settings.epochs:
+        raise ValueError(f"the trainer's max_epochs is {trainer.max_epochs}, the probe's epochs are {settings.epochs}")
+    data.prepare_data()
+    data.setup("test")
 
 
 class CachedFeatures(Dataset[dict[str, Tensor]]):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, seed_everything
-from small import same_weights, small_data, small_network, small_trainer, weights
+from small import StopAt, same_weights, small_data, small_network, small_trainer, weights
 
 from blocklearn import BlockwiseModule, Sequential, Simultaneous, UserError, WarmupCosine
 from blocklearn.callbacks import CacheFrozenBlocks
@@ -121,16 +121,6 @@ def test_a_run_with_cached_features_runs_the_frozen_blocks_once_an_image(
     assert [calls.count(block) for block in range(4)] == [4, 4, 4, 0]  # 32 images in batches of 8
 
 
-class DieAt(Callback):
-    def __init__(self, step: int, path: Path) -> None:
-        self.step, self.path = step, path
-
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-            raise RuntimeError("killed")
-
-
 @pytest.mark.parametrize("stop_at", [6, 8, 10])
 def test_a_run_with_cached_features_resumes_exactly(tmp_path: Path, stop_at: int) -> None:
     whole = train(tmp_path, 4, schedule=Sequential(), data=small_data(fixed_views=True))
@@ -140,7 +130,7 @@ def test_a_run_with_cached_features_resumes_exactly(tmp_path: Path, stop_at: int
             tmp_path,
             4,
             CacheFrozenBlocks(),
-            DieAt(stop_at, path),
+            StopAt(stop_at, path),
             schedule=Sequential(),
             data=small_data(fixed_views=True),
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from small import OBJECTIVE, same_weights, small_batch, small_data, small_network, small_trainer, weights
+from small import OBJECTIVE, StopAt, same_weights, small_batch, small_data, small_network, small_trainer, weights
 from torch import nn
 
 from blocklearn import Batch, Block, BlockwiseModule, UserError, WarmupCosine
@@ -190,18 +190,6 @@ def test_noise_is_off_in_eval_mode() -> None:
     block = small_network(noise="all").eval().walked[0]
     batch = small_batch()
     assert torch.equal(block.local_step(batch.views, batch).features[0], block(batch.views[0]))
-
-
-class StopAt(Callback):
-    """Saves in mid-epoch, then dies."""
-
-    def __init__(self, step: int, path: Path) -> None:
-        self.step, self.path = step, path
-
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-            raise RuntimeError("killed")
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 6])
