@@ -24,6 +24,10 @@ def _run(args: list[str]) -> None:
         from blocklearn.export_command import run_export
 
         run_export(args[1:])
+    elif args[:1] == ["compare"]:
+        from blocklearn.compare_command import run_compare
+
+        run_compare(args[1:])
     else:
         from blocklearn.arguments import locate_configs
         from blocklearn.cli import BlocklearnCLI

@@ -97,7 +97,7 @@ def forget_defaults_of_exchanged_classes() -> None:
     keep = _typehints.discard_init_args_on_class_path_change
 
     def keep_what_was_set(parser_or_action: Any, before: Any, value: Any) -> None:
-        if before and before.get("init_args") and before["class_path"] != value["class_path"]:
+        if before and before["class_path"] and before.get("init_args") and before["class_path"] != value["class_path"]:
             extra = getattr(parser_or_action, "sub_add_kwargs", {})
             defaults = _typehints.ActionTypeHint.get_class_parser(before["class_path"], extra).get_defaults()
             for name in list(vars(before["init_args"])):  # a part within the part stays or goes as a whole

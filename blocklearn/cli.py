@@ -1,6 +1,5 @@
 """The command line: fit, validate, test, predict."""
 
-import json
 import os
 import re
 import sys
@@ -23,19 +22,21 @@ from blocklearn.callbacks.export_backbone import ExportBackbone
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.callbacks.progress_bar import BlockProgressBar
 from blocklearn.callbacks.write_features import WriteFeatures
-from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.distributed.launch import asks_for_several, is_first_process, one_of
 from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
 from blocklearn.evaluation.fine_tune import run_fine_tune
+from blocklearn.evaluation.frame_probe import run_frame_probe
 from blocklearn.evaluation.isolation import measure_reach
 from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, run_linear_probe
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 from blocklearn.interop.files import replacing
 from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb, log_probe
 from blocklearn.reporting.plots import plot_accuracy
+from blocklearn.reporting.results import ProbeResults, write_results
 from blocklearn.reporting.tables import print_blocks, print_probe, print_reach
-from blocklearn.run_folder import RunFolder
+from blocklearn.run_folder import RESULTS, UNTRAINED, RunFolder
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -58,22 +59,22 @@ class SaveRunConfig(SaveConfigCallback):
 class BlocklearnTrainer(Trainer):
     """Lightning's, with a verb of our own."""
 
-    def isolation(self, model: BlockwiseModule, datamodule: ImageDataModule) -> None:
-        """Show which local loss reaches which block's parameters, on a few images.
+    def isolation(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> None:
+        """Show which local loss reaches which block's parameters, on a few samples.
 
         Raises:
             UserError: where a loss reaches a block that it must not.
         """
         datamodule.prepare_data()
         datamodule.setup("fit")
-        model.require_image_size(datamodule.image_size)
+        model.require_fit(datamodule)
         batch = next(iter(datamodule.train_dataloader()))
         if not print_reach(measure_reach(model, batch)):
             raise UserError("a gradient crosses a border between blocks: look for tensors that two blocks share")
 
 
 class BlocklearnCLI(LightningCLI):
-    """LightningCLI over `BlockwiseModule` and any `ImageDataModule`, with a folder for every run."""
+    """LightningCLI over `BlockwiseModule` and any `KeyedDataModule`, with a folder for every run."""
 
     folder: RunFolder
 
@@ -81,7 +82,7 @@ class BlocklearnCLI(LightningCLI):
         self.arguments = args
         super().__init__(
             BlockwiseModule,
-            ImageDataModule,
+            KeyedDataModule,
             trainer_class=BlocklearnTrainer,
             save_config_callback=SaveRunConfig,
             trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
@@ -200,12 +201,17 @@ class BlocklearnCLI(LightningCLI):
         )
 
     def after_instantiate_classes(self) -> None:
+        if self.subcommand == "predict" and self.datamodule.frame_labels:
+            raise UserError(
+                f"predict writes one label a sample, the target {self.datamodule.target} has one a frame; choose another "
+                "--data.target"
+            )
         if is_first_process():
             print_blocks(self.model)
             if self.subcommand != "isolation":
                 print(f"Run folder: {self.folder.path}")
 
-    def fit(self, model: BlockwiseModule, datamodule: ImageDataModule, ckpt_path: str | None = None) -> None:
+    def fit(self, model: BlockwiseModule, datamodule: KeyedDataModule, ckpt_path: str | None = None) -> None:
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         if not is_first_process():
             return
@@ -215,28 +221,39 @@ class BlocklearnCLI(LightningCLI):
         if self.folder.last_checkpoint.exists():
             print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
 
-    def test(self, model: BlockwiseModule, datamodule: ImageDataModule) -> list[ProbeRow]:
+    def test(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> list[ProbeRow]:
         """Fit a linear probe on every stage, or fine-tune the backbone; test, and report."""
         settings: ProbeSettings = self._get(self.config_init, "probe")
-        evaluate = run_fine_tune if settings.finetune else run_linear_probe
-        rows = evaluate(model, datamodule, settings, self.trainer)
-        checkpoint = self.config[self.subcommand].model.checkpoint
-        results = {
-            "checkpoint": str(checkpoint) if checkpoint else None,
-            "dataset": datamodule.title,
-            "num_classes": datamodule.num_classes,
-            "settings": asdict(settings),
-            "rows": [row.as_dict() for row in rows],
-        }
-        folder, title = self.folder.evaluation(settings.name), f"{settings.title} on {datamodule.title}"
-        table, picture = folder / "results.json", folder / "accuracy_by_block.png"
-        with replacing(table) as unfinished:
-            unfinished.write_text(json.dumps(results, indent=2) + "\n")
+        evaluate = run_frame_probe if datamodule.frame_labels else run_linear_probe
+        rows = (run_fine_tune if settings.finetune else evaluate)(model, datamodule, settings, self.trainer)
+        results = ProbeResults(
+            checkpoint=self._checkpoint,
+            dataset=datamodule.title,
+            target=datamodule.target,
+            num_classes=datamodule.num_classes,
+            settings=asdict(settings),
+            rows=rows,
+        )
+        folder, title = self._evaluation_folder, f"{settings.title(datamodule.target)} on {datamodule.title}"
+        table, picture = folder / RESULTS, folder / "accuracy_by_block.png"
+        write_results(results, table)
         plot_accuracy({"": rows}, title, picture)
         log_probe(self.trainer.loggers, rows, picture)
         print_probe(rows, title)
         print(f"Written: {table} and {picture}")
         return rows
+
+    @property
+    def _checkpoint(self) -> str | None:
+        checkpoint = self.config[self.subcommand].model.checkpoint
+        return str(checkpoint) if checkpoint else None
+
+    @property
+    def _evaluation_folder(self) -> Path:
+        """Where the results go. Those of an untrained network lie beside the ones of a run in the same folder."""
+        name = self._get(self.config_init, "probe").name(self.datamodule.target)
+        beside = self._checkpoint is None and self.folder.last_checkpoint.exists()
+        return self.folder.evaluation(f"{name}{UNTRAINED}" if beside else name)
 
     def _choose_folder(self, config: Any) -> RunFolder:
         if self.subcommand == "isolation":
@@ -282,8 +299,7 @@ class BlocklearnCLI(LightningCLI):
         """The user's own, and a CSV file always; W&B where the user did not choose."""
         if chosen is False or self.subcommand not in ("fit", "test"):
             return [MetricsCSV(self.folder.path)] if self.subcommand == "fit" else False
-        evaluation = self.folder.evaluation(self._get(self.config_init, "probe").name)
-        folder = self.folder.path if self.subcommand == "fit" else evaluation
+        folder = self.folder.path if self.subcommand == "fit" else self._evaluation_folder
         loggers: list[Any] = [MetricsCSV(folder)]
         if chosen in (None, True):
             settings: WandbSettings = self._get(self.config_init, "wandb")
@@ -303,13 +319,15 @@ WHOLE = {
 FOLDER_VARIABLE = "BLOCKLEARN_RUN_FOLDER"  # how the first process tells those it starts where the run lies
 COMMANDS = {
     "fit": "Train every block with its own objective.",
-    "validate": "Local loss of every block on held-out images.",
-    "test": "Fit and test a linear probe on every stage of a trained network, or fine-tune it.",
+    "validate": "Local loss of every block on held-out samples.",
+    "test": "Fit and test a linear probe on every stage of a trained network, or fine-tune it. Without "
+    "--model.checkpoint, of the network as it is initialised: what training has to beat.",
     "isolation": "Prove it: the matrix of which block's loss reaches which block's parameters.",
     "predict": "Write the features of every stage to features.safetensors.",
 }
 DESCRIPTION = (
     "Local, gradient-isolated learning: train a network block by block, and probe every block. "
     "`blocklearn demo` shows it on digits in a few minutes; `blocklearn export CHECKPOINT` writes a trained network for "
-    "timm and torchvision, with a model card."
+    "timm and torchvision, with a model card; `blocklearn compare LABEL=RUN ...` sets the probes of several runs side by "
+    "side."
 )

@@ -86,7 +86,7 @@ def _report(folder: RunFolder) -> None:
     results = {name: [ProbeRow(**row) for row in rows[name]] for name in RUNS}
     plot_accuracy(results, "Linear probes on digits", picture)
     print()
-    print_comparison(results, "digits")
+    print_comparison(results, "Linear probes on digits")
     print(f"Picture: {picture}  Figures: {table}")
 
 

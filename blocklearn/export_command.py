@@ -20,7 +20,7 @@ from blocklearn.run_folder import RunFolder
 
 
 def run_export(args: list[str]) -> None:
-    """Write backbone, pooling heads and model card of a checkpoint, or of a published file, into a folder."""
+    """Write backbone, heads, context networks and model card of a checkpoint, or of a published file, into a folder."""
     parser = argparse.ArgumentParser(prog="blocklearn export", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of blocklearn fit, or a published file of weights")
     parser.add_argument("--to", type=Path, help="folder to write into; export/ in the run's folder if absent")
@@ -65,8 +65,12 @@ def _recipe_of(run: RunFolder, backbone: str) -> Mapping[str, Any] | None:
     return recipe if isinstance(recipe, Mapping) and (recipe.get("model") or {}).get("backbone") == backbone else None
 
 
-def _probes_of(run: RunFolder, checkpoint: Path) -> Mapping[str, Any] | None:
-    """The results of the run's probes; None where there are none of this checkpoint."""
-    path = run.probe / "results.json"
-    results = json.loads(path.read_text()) if path.is_file() else {}
-    return results if Path(results.get("checkpoint") or "").name == checkpoint.name else None
+def _probes_of(run: RunFolder, checkpoint: Path) -> list[Mapping[str, Any]]:
+    """The results of the run's probes on all labels that are of this checkpoint."""
+    found = [json.loads(path.read_text()) for path in run.probes()]
+    return [
+        results
+        for results in found
+        if Path(results.get("checkpoint") or "").name == checkpoint.name
+        and results.get("settings", {}).get("labelled_part", 1) == 1
+    ]

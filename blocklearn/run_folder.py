@@ -7,6 +7,9 @@ from pathlib import Path
 
 from blocklearn.errors import UserError
 
+RESULTS = "results.json"  # in the folder of an evaluation
+UNTRAINED = "_untrained"  # ends the name of an evaluation of initial weights in the folder of a trained run
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -45,6 +48,11 @@ class RunFolder:
     def evaluation(self, name: str) -> Path:
         """Where the results of an evaluation lie: `probe`, or beside it for one of another kind."""
         return self.path / name
+
+    def probes(self) -> list[Path]:
+        """The results of all linear probes of the trained network, by name."""
+        found = sorted(self.path.glob(f"probe*/{RESULTS}"))
+        return [path for path in found if not path.parent.name.endswith(UNTRAINED)]
 
     @classmethod
     def new(cls, name: str, parent: Path = Path("runs")) -> "RunFolder":

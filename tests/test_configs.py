@@ -11,13 +11,21 @@ from jsonargparse import ArgumentParser
 from blocklearn import BlockwiseModule, UserError
 from blocklearn.arguments import locate_configs
 from blocklearn.cli import BlocklearnCLI
-from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.evaluation.linear_probe import ProbeSettings
 from blocklearn.run_folder import find_config, shipped_configs
 
 CONFIGS = sorted(shipped_configs().glob("*.yaml"))
 OVERLAYS = [path for path in CONFIGS if path.name.startswith("probe_")]  # they stack upon a run's own
 RECIPES = [path for path in CONFIGS if path not in OVERLAYS]
+
+
+DATA_WITH = {  # the sets on which an overlay of that target can be used
+    None: ["Digits"],
+    "digit": ["SpokenDigits"],
+    "speaker": ["SpokenDigits", "LibriSpeech"],
+    "phone": ["LibriSpeech"],
+}
 
 
 def parser() -> ArgumentParser:
@@ -30,7 +38,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--seed_everything", type=int)
     made.add_argument("--trainer", type=dict)
     made.add_class_arguments(BlockwiseModule, "model")
-    made.add_subclass_arguments(ImageDataModule, "data")
+    made.add_subclass_arguments(KeyedDataModule, "data")
     made.add_class_arguments(ProbeSettings, "probe")
     return made
 
@@ -39,10 +47,17 @@ def parser() -> ArgumentParser:
 def test_an_overlay_changes_the_evaluation_of_any_recipe(path: Path) -> None:
     """It sets every probe setting, so that nothing of the recipe's own evaluation stays."""
     content = yaml.safe_load(path.read_text())
-    assert content.keys() == {"trainer", "probe"}
+    target = content.get("data", {}).get("init_args", {}).get("target")
+    assert content.keys() == ({"trainer", "data", "probe"} if target else {"trainer", "probe"})
     assert content["probe"].keys() | {"backbone_lr"} == {field.name for field in fields(ProbeSettings)}
-    parsed = parser().parse_args(["--config", str(find_config("bt_digits.yaml")), "--config", str(path)])
-    assert parsed.probe.as_dict() == {"backbone_lr": 0.005, **content["probe"]}
+    for data in DATA_WITH[target]:
+        chosen = ["--data", data, "--data.root", "own"] if target else []
+        recipe = ["--config", str(find_config("bt_digits.yaml")), *chosen]
+        parsed = parser().parse_args([*recipe, "--config", str(path)])
+        assert parsed.probe.as_dict() == {"backbone_lr": 0.005, **content["probe"]}
+        assert parsed.data.class_path.endswith(data)
+        if target:
+            assert (parsed.data.init_args.target, str(parsed.data.init_args.root)) == (target, "own")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -9,6 +9,7 @@ import torch
 import yaml
 from lightning.pytorch import seed_everything
 from small import OBJECTIVE, same_weights, small_data, small_network, small_trainer, weights
+from sounds import write_librispeech, write_spoken_digits
 from test_configs import OVERLAYS, RECIPES, parser
 
 from blocklearn import (
@@ -21,20 +22,26 @@ from blocklearn import (
     JointEmbedding,
     LocalPooling,
     Projector,
+    RecurrentContext,
     Sequential,
     SimCLR,
     Simultaneous,
     Supervised,
+    TemporalInfoNCE,
     TokenMeanPooling,
     TwoLayerPooling,
     VICReg,
 )
-from blocklearn.data import ImageDataModule
+from blocklearn.data import ImageDataModule, KeyedDataModule, SpokenDigits
 from blocklearn.evaluation.fine_tune import run_fine_tune
 from blocklearn.evaluation.linear_probe import ProbeSettings, run_linear_probe
 from blocklearn.optim.warmup_cosine import ConstantLR
 
-ONE_UNIT = {"layers": [1, 1, 1, 1]}
+ONE_UNIT: dict[str, Any] = {"layers": [1, 1, 1, 1]}
+OWN_ENCODERS: dict[str, dict[str, Any]] = {
+    "gim_resnet": {"layers": [1, 1, 1], "channels": [4, 4, 4]},
+    "gim_speech": {"channels": 8},
+}
 VIT = {"backbone": "vit_tiny_patch16_224", "backbone_kwargs": {"img_size": 32, "patch_size": 8, "depth": 4}}
 FAMILIES: dict[str, dict[str, Any]] = {
     "resnet18": {},
@@ -53,7 +60,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def assert_two_steps_move_every_block(
-    network: BlockwiseModule, folder: Path, data: ImageDataModule | None = None
+    network: BlockwiseModule, folder: Path, data: KeyedDataModule | None = None
 ) -> None:
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     data = data or small_data(batch_size=4, num_images=16)
@@ -68,12 +75,29 @@ def assert_two_steps_move_every_block(
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     seed_everything(0, verbose=False)
-    changes = ["--model.backbone_kwargs={layers: [1, 1, 1, 1]}", "--model.lr_schedule.warmup_epochs=0"]
-    if "projector" in path.read_text():
-        changes.append("--model.objective.projector.widths=[8, 8]")
+    text = path.read_text()
+    model = yaml.safe_load(text)["model"]
+    kind = next((kind for kind in OWN_ENCODERS if model.get("backbone", "").startswith(kind)), "")
+    kwargs = OWN_ENCODERS.get(kind, ONE_UNIT) | (
+        {"in_chans": 1} if "in_chans" in model.get("backbone_kwargs", {}) else {}
+    )
+    changes = [f"--model.backbone_kwargs={kwargs}"]
+    changes += ["--model.lr_schedule.warmup_epochs=0"] if "ConstantLR" not in text else []
+    changes += ["--model.objective.projector.widths=[8, 8]"] if "projector" in text else []
+    if kind == "gim_speech":
+        write = write_librispeech if "LibriSpeech" in text else write_spoken_digits
+        changes += [f"--data.root={write(tmp_path / 'sounds')}", "--data.batch_size=4", "--data.num_workers=0"]
     parts = parser().instantiate(parser().parse_args(["--config", str(path), *changes]))
-    data = small_data(batch_size=4, num_images=16, recipe=type(parts.data.recipe))
+    data = parts.data if kind == "gim_speech" else small_images(parts)
     assert_two_steps_move_every_block(parts.model, tmp_path, data)
+
+
+def small_images(parts: Any) -> ImageDataModule:
+    """Synthetic ones in the size and with the views of a recipe."""
+    grey = {"greyscale": True} if parts.data.channels == 1 else {}
+    size = parts.model.patches.image_size if parts.model.patches else 32
+    recipe = partial(type(parts.data.recipe), **grey)
+    return small_data(batch_size=4, num_images=16, recipe=recipe, image_size=size)
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
@@ -110,6 +134,30 @@ def test_a_criterion_takes_two_steps(criterion: Any, tmp_path: Path) -> None:
 )
 def test_labels_train_blocks(objective: Any, tmp_path: Path) -> None:
     assert_two_steps_move_every_block(small_network(objective=objective), tmp_path)
+
+
+CONTRASTS = {
+    "cyclic": {"sampling": "cyclic"},
+    "same sequence": {"sampling": "same_sequence"},
+    "whole sequence": {"window": None},
+    "autoregressive": {"context": partial(RecurrentContext, hidden=4)},
+    "without backpropagation through time": {"context": partial(RecurrentContext, hidden=4, bptt=False)},
+}
+SPEECH: dict[str, Any] = {"backbone": "gim_speech_8k", "backbone_kwargs": {"channels": 6}}
+
+
+@pytest.mark.parametrize("name", CONTRASTS)
+def test_a_contrast_over_time_takes_two_steps(name: str, tmp_path: Path) -> None:
+    objective = partial(TemporalInfoNCE, steps=3, **CONTRASTS[name])
+    data = SpokenDigits(write_spoken_digits(tmp_path / "sounds"), batch_size=4, num_workers=0)
+    assert_two_steps_move_every_block(BlockwiseModule(objective, **SPEECH), tmp_path, data)
+
+
+@pytest.mark.parametrize("blocks", ["per_stage", "end_to_end"])
+def test_labels_train_speech(blocks: Any, tmp_path: Path) -> None:
+    data = SpokenDigits(write_spoken_digits(tmp_path / "sounds"), target="speaker", batch_size=4, num_workers=0)
+    network = BlockwiseModule(partial(Supervised, num_classes=data.num_classes), blocks=blocks, **SPEECH)
+    assert_two_steps_move_every_block(network, tmp_path, data)
 
 
 POOLINGS = {

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from small import small_network, small_trainer
 from torch import Tensor, nn
 
-from blocklearn import BlockwiseModule, ExpandPooling, JointEmbedding, Projector
+from blocklearn import BlockwiseModule, ExpandPooling, JointEmbedding, Patches, PatchInfoNCE, Projector
 from blocklearn.__main__ import main
 from blocklearn.interop.export import save_backbone
 
@@ -269,6 +269,46 @@ def test_the_card_tells_no_recipe_and_no_probes_that_are_not_the_networks(tmp_pa
     assert "## Recipe" not in card
     assert "## Probes" not in card
     assert "license" not in front_matter(tmp_path / "export" / "README.md")
+
+
+def test_the_card_tells_the_probes_of_every_target_on_all_labels(tmp_path: Path) -> None:
+    path = checkpoint_of(small_network(), tmp_path)
+    row = {"stage": "layer1", "index": 1, "feature": "raw", "lr": 0.1, "epochs": 60, "top5": 99.5}
+    for name, target, part, top1 in (
+        ("probe_digit", "digit", 1.0, 71.0),
+        ("probe_speaker", "speaker", 1.0, 72.0),
+        ("probe_digit_0.1", "digit", 0.1, 73.0),
+        ("probe_digit_untrained", "digit", 1.0, 74.0),
+    ):
+        results = {"checkpoint": str(path), "dataset": "sounds", "target": target, "num_classes": 10}
+        content = {**results, "settings": {"labelled_part": part}, "rows": [{**row, "top1": top1}]}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(content))
+    assert main(["export", str(path)]) == 0
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert re.findall(r"## Probes, (\w+)", card) == ["digit", "speaker"]
+    assert re.findall(r"(7\d\.00)", card) == ["71.00", "72.00"]
+
+
+def test_of_patches_the_card_tells_how_an_images_feature_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patches = Patches(size=16, stride=12, grid=3)  # of the 40 pixels of `image`
+    network = small_network(objective=partial(PatchInfoNCE, steps=1), patches=patches)
+    assert main(["export", str(checkpoint_of(network, tmp_path))]) == 0
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert "images of 40 x 40 pixels are cut into 3 x 3 patches of 16 pixels, 12 from one to the next" in card
+    assert "arXiv:1905.11786" in card
+    monkeypatch.chdir(tmp_path / "export")
+    made: dict[str, Any] = {"images": image()}
+    (for_timm,) = python_of(tmp_path / "export" / "README.md")
+    with torch.no_grad():
+        exec(for_timm + card.split("```text\n")[1].split("```")[0], made)
+    torch.testing.assert_close(made["feature"], features(network)["layer4/raw"])
+    with safe_open(tmp_path / "export" / "model.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["patches"]) == {"size": 16, "stride": 12, "grid": 3}
+    assert main(["export", str(tmp_path / "export"), "--to", str(tmp_path / "again")]) == 0
+    assert "3 x 3 patches of 16 pixels" in (tmp_path / "again" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

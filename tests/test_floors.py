@@ -12,6 +12,7 @@ FLOORS = [
     {"errors", "seeding", "batch", "machine", "__init__"},
     {"guard"},
     {"optim"},
+    {"encoders"},
     {"distributed"},
     {"blocks"},
     {"objectives"},
@@ -23,7 +24,7 @@ FLOORS = [
     {"run_folder"},
     {"arguments"},
     {"cli"},
-    {"demo", "export_command"},
+    {"demo", "export_command", "compare_command"},
     {"__main__"},
 ]
 ROOM_FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

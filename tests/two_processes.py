@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,17 @@ from blocklearn import (
     GlobalPooling,
     IsolatedStrategy,
     JointEmbedding,
+    PatchInfoNCE,
     Projector,
     SimCLR,
     StageSpec,
     Supervised,
+    TemporalInfoNCE,
     UserError,
     VICReg,
 )
 from blocklearn.blocks.noise import GaussianNoise
+from blocklearn.blocks.objective import ObjectiveOutput
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.distributed.collectives import (
     average_gradients,
@@ -55,9 +59,25 @@ CRITERIA: dict[str, Callable[[], nn.Module]] = {
     "simclr": SimCLR,
     "vicreg": VICReg,
 }
+
+
+class InfoNCEOfMaps(TemporalInfoNCE):
+    """Takes the positions of a map for a sequence."""
+
+    def __init__(self, spec: StageSpec, **changes: Any) -> None:
+        own = {"steps": 2, "negatives": 4, "window": 3, "gather": True, **changes}
+        super().__init__(replace(spec, layout="NCL"), **own)
+
+    def forward(self, features: Any, batch: Batch) -> ObjectiveOutput:
+        return super().forward([view.flatten(2) for view in features], batch)
+
+
 EMBEDDING = partial(JointEmbedding, pooling=GlobalPooling, projector=partial(Projector, widths=[6, 5]))
 OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "supervised": partial(Supervised, num_classes=3),
+    "patch_infonce": partial(PatchInfoNCE, steps=1, skip=0, negatives=4, gather=True),
+    "temporal_infonce": partial(InfoNCEOfMaps, sampling="permutation"),
+    "temporal_infonce_cyclic": partial(InfoNCEOfMaps, sampling="cyclic"),
     "combined": partial(Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]),
 }
 NORMS: dict[str, Callable[[], nn.Module]] = {

@@ -15,7 +15,9 @@ from blocklearn.blocks.stage import Stage, StageSpec
 from blocklearn.blocks.update import UpdateRule
 from blocklearn.blocks.walk import IsolatedWalk
 from blocklearn.errors import UserError
-from blocklearn.seeding import keyed_generator
+from blocklearn.seeding import keyed_generator, keyed_randomness
+
+OBJECTIVE_STREAM = -1  # where noise has the number of the view
 
 
 class BlockOutput(NamedTuple):
@@ -64,7 +66,8 @@ class Block(IsolatedWalk):
 
     Args:
         index: position among the blocks, from 0.
-        stages: consecutive stages of the backbone, which this block owns.
+        stages: consecutive stages of the backbone, which this block owns; none for an objective on the frozen output of the
+            block before.
         objective: what the block optimises.
         noise: added to the block's output in training, before its own objective and before the hand-over.
         rule: how the block is updated when it is trained by itself.
@@ -72,6 +75,7 @@ class Block(IsolatedWalk):
         settings: in what it differs from other blocks.
         borrowed: the last stages of the block before, which this block runs and trains too (LoCo, arXiv 2008.01342).
         lends: how many of its own last stages the next block borrows; the hand-over is taken before them, without noise.
+        spec: of its output; null for that of its last stage.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Block(IsolatedWalk):
         settings: BlockSettings | None = None,
         borrowed: Sequence[Stage] = (),
         lends: int = 0,
+        spec: StageSpec | None = None,
     ) -> None:
         super().__init__(rule or UpdateRule(), schedule)
         self.index = index
@@ -94,6 +99,7 @@ class Block(IsolatedWalk):
         self.settings = settings or BlockSettings()
         self.borrowed = tuple(borrowed)  # a tuple, so that their parameters have one owner
         self.lends = lends
+        self.spec = spec or stages[-1].spec
 
     @property
     def name(self) -> str:
@@ -107,7 +113,7 @@ class Block(IsolatedWalk):
 
     @property
     def stage_names(self) -> str:
-        return "+".join(stage.spec.name for stage in self.trained_stages)
+        return "+".join(stage.spec.name for stage in self.trained_stages) or f"behind {self.spec.name}"
 
     @property
     def trained_stages(self) -> list[Stage]:
@@ -124,16 +130,20 @@ class Block(IsolatedWalk):
             x = stage(x)
         return x
 
-    def local_step(self, views: Sequence[Tensor], batch: Batch, noise_keys: tuple[int, ...] = ()) -> BlockOutput:
+    def local_step(
+        self, views: Sequence[Tensor], batch: Batch, noise_keys: tuple[int, ...] = (), rank: int = 0
+    ) -> BlockOutput:
         """Features, local loss and hand-over of one batch. Pure: it touches no trainer, logger or optimizer.
 
         Args:
             views: the images, or the hand-over of the block before; cut off from any graph here.
             batch: the batch they come from.
-            noise_keys: what the noise depends on beside block and view: (seed, step).
+            noise_keys: what noise and the objective's draws depend on beside block and view: (seed, step).
+            rank: of this process, which draws noise for its own samples; an objective draws the same on every process.
         """
-        features, hand_over = self._features(views, noise_keys)
-        loss, metrics, embeddings = self.objective(features, batch)
+        features, hand_over = self._features(views, (*noise_keys, rank) if rank else noise_keys)
+        with keyed_randomness(*noise_keys, self.index, OBJECTIVE_STREAM):
+            loss, metrics, embeddings = self.objective(features, batch)
         return BlockOutput(loss, metrics, embeddings, hand_over)
 
     @torch.no_grad()
@@ -153,7 +163,7 @@ class Block(IsolatedWalk):
                     hand_over.append(x.detach())
                 x = stage(x)
             if self.noise is not None and self.training:
-                x = self.noise(x, keyed_generator(x.device, *noise_keys, self.index, number), self.specs[-1])
+                x = self.noise(x, keyed_generator(x.device, *noise_keys, self.index, number), self.spec)
             if not self.lends:
                 hand_over.append(x.detach())
             features.append(x)

@@ -1,6 +1,7 @@
 """Compose blocks over a backbone and train them in isolation."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from blocklearn.blocks.checkpoint import STRUCTURE, check_fit, is_checkpoint, lo
 from blocklearn.blocks.grouping import Grouping, cut_backbone, group_stages
 from blocklearn.blocks.noise import NoiseChoice, build_noise
 from blocklearn.blocks.objective import Objective, ObjectiveFactory, ProjectorFactory
+from blocklearn.blocks.patches import Patches
 from blocklearn.blocks.published import load_published, sort_published
 from blocklearn.blocks.schedule import Schedule
 from blocklearn.blocks.stage import StageSpec
@@ -30,7 +32,7 @@ class FeatureSpec(NamedTuple):
     Attributes:
         stage: name of the stage, e.g. `layer1`.
         index: position of the stage, from 1.
-        kind: `raw` or `head`.
+        kind: `raw`, `head` or `context`.
         width: number of components.
     """
 
@@ -53,9 +55,12 @@ class BlockwiseModule(IsolatedWalk):
         blocks: `per_stage`, `per_unit` (a block for every residual unit), `end_to_end`, or stage names block by block:
             `[[layer1], [layer2], [layer3, layer4]]`, with the stem apart `[[stem], [layer1], ...]`, finer
             `[[layer1.0], [layer1], ...]` (a stage is named by its last module and begins behind the one before), or
-            overlapping `[[layer1, layer2], [layer2, layer3], ...]` (LoCo, arXiv 2008.01342).
+            overlapping `[[layer1, layer2], [layer2, layer3], ...]` (LoCo, arXiv 2008.01342). `[]` is a block with
+            an objective and no stage of its own, on the frozen output of the block before.
         noise: `none`, `all` (Gaussian, 0.25 of the tensor's standard deviation), `hw`, `height`, `channel` (other spreads),
             or a `Noise`; for all blocks, or a list of one a block.
+        objectives: in place of `objective`, one a block; null for `objective`.
+        patches: cut images into overlapping patches, each of which passes the backbone by itself; null for whole images.
         optimizer: builds one block's optimizer from its parameters; its `lr` is the peak of the curve.
         lr_schedule: learning-rate curve, a function of the batch count.
         schedule: which blocks learn when; every block from every batch where null.
@@ -94,11 +99,13 @@ class BlockwiseModule(IsolatedWalk):
         gradient_clip_norm: float | None = None,
         accumulate_batches: int = 1,
         identical_projectors: bool = False,
+        objectives: list[ObjectiveFactory | None] | None = None,
         projectors: list[ProjectorFactory | None] | None = None,
         lr_factors: list[float] | None = None,
         loss_weights: list[float] | None = None,
         stop_epochs: list[int | None] | None = None,
         small_stem: bool = False,
+        patches: Patches | None = None,
         backbone_kwargs: dict[str, Any] | None = None,
         pretrained: bool = False,
         channels_last: bool = False,
@@ -108,35 +115,42 @@ class BlockwiseModule(IsolatedWalk):
             optimizer, lr_schedule or WarmupCosine(), lr_reference_batch, gradient_clip_norm, accumulate_batches
         )
         super().__init__(rule, schedule)
-        stages = cut_backbone(create_backbone(backbone, pretrained, small_stem, **(backbone_kwargs or {})), blocks)
+        patches = Patches(**patches) if isinstance(patches, dict) else patches  # as a checkpoint holds them
+        network = create_backbone(backbone, pretrained, small_stem, **(backbone_kwargs or {}))
+        stages = cut_backbone(network, blocks, patches)
         grouping = group_stages([stage.spec.name for stage in stages], blocks)
         choices = one_a_block(
             len(grouping),
+            objectives=objectives,
             noise=noise,
             projectors=projectors,
             lr_factors=lr_factors or 1.0,
             loss_weights=loss_weights or 1.0,
             stop_epochs=stop_epochs,
         )
+        self.patches = patches
         self.blocks = nn.ModuleList()
         for index, (group, own) in enumerate(zip(grouping, choices, strict=True)):
             shared = _shared(grouping, index)
+            spec = stages[max(position for part in grouping[: index + 1] for position in part)].spec
             block = Block(
                 index,
                 [stages[position] for position in group[shared:]],
-                _build_objective(objective, stages[group[-1]].spec, own["projectors"]),
-                build_noise(own["noise"]),
+                _build_objective(own["objectives"] or objective, spec, own["projectors"]),
+                build_noise(own["noise"]) if group else None,
                 self.rule,
                 self.schedule,
                 BlockSettings(own["lr_factors"], own["loss_weights"], own["stop_epochs"]),
                 borrowed=[stages[position] for position in group[:shared]],
                 lends=_shared(grouping, index + 1),
+                spec=spec,
             )
             self.blocks.append(block)
         self.structure = {
             "backbone": backbone,
             "backbone_kwargs": dict(backbone_kwargs or {}),
             "small_stem": small_stem,
+            "patches": asdict(patches) if patches else None,
             "blocks": [[stage.spec.name for stage in block.trained_stages] for block in self.walked],
         }
         if identical_projectors:
@@ -167,7 +181,8 @@ class BlockwiseModule(IsolatedWalk):
                 index += 1
                 features.append(FeatureSpec(spec.name, index, "raw", spec.channels))
             if block.objective.pooled_width is not None:
-                features.append(FeatureSpec(block.specs[-1].name, index, "head", block.objective.pooled_width))
+                kind, width = block.objective.pooled_kind, block.objective.pooled_width
+                features.append(FeatureSpec(block.spec.name, index, kind, width))
         return features
 
     def stage_features(self, x: Tensor) -> Iterator[Tensor]:
@@ -179,8 +194,37 @@ class BlockwiseModule(IsolatedWalk):
             if block.objective.pooled_width is not None:
                 yield block.objective.pooled(x)
 
+    def frame_features(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """The same before the mean over time, for sound: each `(B, width, T)`, with its samples per position."""
+        for block in self.walked:
+            for stage in block.stages:
+                x = stage(x)
+                yield x, stage.spec.stride  # pyright: ignore
+            if block.objective.pooled_width is not None:
+                yield block.objective.framewise(x), block.spec.stride
+
     def setup(self, stage: str) -> None:
-        self.require_image_size(getattr(self._datamodule, "image_size", None))
+        self.require_fit(self._datamodule)
+
+    def require_fit(self, data: object) -> None:
+        """Refuse data of which the backbone can make nothing: sound for images, another number of channels, images of a
+        size that its patches do not fit. What a data module does not say (`image_size`, `channels`) is not looked at.
+
+        Raises:
+            UserError: saying what fits.
+        """
+        first = next(module for module in self.modules() if isinstance(module, (nn.Conv1d, nn.Conv2d)))
+        channels, image_size = getattr(data, "channels", None), getattr(data, "image_size", None)
+        name, takes_sound = self.structure["backbone"], isinstance(first, nn.Conv1d)
+        if channels and takes_sound != (image_size is None):
+            takes, makes = ("sound", "images") if takes_sound else ("images", "sound")
+            raise UserError(f"backbone: {name} takes {takes}, the data is {makes}: change --model.backbone or --data")
+        if channels and channels != first.in_channels:
+            raise UserError(
+                f"backbone: {name} takes {first.in_channels} channels, the data makes {channels}: add "
+                f"in_chans: {channels} to --model.backbone_kwargs, or change greyscale of --data.recipe"
+            )
+        self.require_image_size(image_size)
 
     def require_image_size(self, given: int | None) -> None:
         """Refuse images of a size that the backbone's patches do not fit.
@@ -188,6 +232,14 @@ class BlockwiseModule(IsolatedWalk):
         Raises:
             UserError: saying which size does.
         """
+        if self.patches:
+            if given and given != self.patches.image_size:
+                raise UserError(
+                    f"patches: {self.patches.grid} x {self.patches.grid} patches of {self.patches.size} pixels, one every "
+                    f"{self.patches.stride}, cover images of {self.patches.image_size} pixels, the data makes {given}: set "
+                    f"--data.image_size {self.patches.image_size}, or change --model.patches"
+                )
+            given = self.patches.size
         for module in self.modules():
             size = getattr(module, "img_size", None)
             if isinstance(module, PatchEmbed) and module.strict_img_size and size and given and size != (given, given):
@@ -221,8 +273,7 @@ class BlockwiseModule(IsolatedWalk):
         """
         content = read_weights(path)
         if not is_checkpoint(content):
-            heads = {block.specs[-1].name: getattr(block.objective, "pooling", None) for block in self.walked}
-            load_published(sort_published(content, path), self.backbone_state_dict(), heads, path)
+            load_published(sort_published(content, path), self.backbone_state_dict(), self._heads(), path)
             return
         theirs = content[STRUCTURE]
         self._require_same_structure(theirs, f"checkpoint: {path}")
@@ -244,6 +295,16 @@ class BlockwiseModule(IsolatedWalk):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[STRUCTURE] = self.structure
+
+    def _heads(self) -> dict[str, nn.Module]:
+        """What objectives publish, by the stage it sits on; a context network's tensors are named `context.NAME`."""
+        heads: dict[str, nn.Module] = {}
+        for block in self.walked:
+            for part in ("pooling", "context"):
+                module = getattr(block.objective, part, None)
+                if module is not None:
+                    heads[block.spec.name] = nn.ModuleDict({part: module}) if part == "context" else module
+        return heads
 
     def _require_same_structure(self, theirs: dict[str, Any], what: str) -> None:
         for part, own in self.structure.items():

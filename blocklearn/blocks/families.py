@@ -1,10 +1,10 @@
-"""How each family of timm backbones is put together: which modules `forward_features` runs, in order, and where between
+"""How each family of backbones is put together: which modules `forward_features` runs, in order, and where between
 them a cut may fall. A new family is one entry, or one class where `forward_features` does more than run modules."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from timm.models import (
     convnext,
@@ -22,6 +22,7 @@ from timm.models import (
 from torch import nn
 
 from blocklearn.blocks.stage import SHELL, Layout, StageSpec
+from blocklearn.encoders import PreActResNet, SpeechEncoder
 from blocklearn.errors import UserError
 
 NamedModules = list[tuple[str, nn.Module]]
@@ -160,6 +161,21 @@ class VisionTransformerFamily(Family):
         return with_tail(pieces, tail)
 
 
+class SoundFamily(Family):
+    """A row of convolutions over time, each a stage."""
+
+    def pieces(self, backbone: nn.Module) -> list[Piece]:
+        info: list[dict[str, Any]] = backbone.feature_info  # pyright: ignore[reportAssignmentType]
+        return [
+            Piece(
+                StageSpec(entry["module"], entry["num_chs"], entry["reduction"], self.layout),
+                named(backbone, [entry["module"]]),
+                True,
+            )
+            for entry in info
+        ]
+
+
 CONV_STEM = ("conv_stem", "bn1")
 DENSE_STEM = tuple(f"features.{name}0" for name in ("conv", "norm", "pool"))
 DENSE_STAGES = tuple(f"features.{name}" for k in (1, 2, 3) for name in (f"denseblock{k}", f"transition{k}"))
@@ -176,11 +192,13 @@ FAMILIES: dict[type[nn.Module], Family] = {
     vgg.VGG: VGGFamily((), ("features",)),
     densenet.DenseNet: DenseNetFamily(DENSE_STEM, (*DENSE_STAGES, "features.denseblock4"), ("features.norm5",)),
     vision_transformer.VisionTransformer: VisionTransformerFamily((), ("blocks",), ("norm",), "NLC"),
+    PreActResNet: Family(("stem",), ("layer1", "layer2", "layer3")),
+    SpeechEncoder: SoundFamily((), (), layout="NCL"),
 }
 EXAMPLES = (
     "resnet50, resnet50d, resnetrs50, wide_resnet50_2, resnext50_32x4d, vgg16_bn, densenet121, efficientnet_b0, "
     "regnety_008, mobilenetv3_small_100, convnext_tiny, "
-    "vit_small_patch16_224, deit_small_patch16_224, swin_tiny_patch4_window7_224"
+    "vit_small_patch16_224, deit_small_patch16_224, swin_tiny_patch4_window7_224, gim_resnet50, gim_speech"
 )
 
 

@@ -13,6 +13,7 @@ AXES = {  # over which a spread is taken; None for all
     "NCHW": {"all": None, "hw": (2, 3), "height": 2, "channel": 1},
     "NHWC": {"all": None, "hw": (1, 2), "height": 1, "channel": 3},
     "NLC": {"all": None, "hw": 1, "channel": 2},
+    "NCL": {"all": None, "hw": 2, "channel": 1},
 }
 
 
@@ -39,7 +40,7 @@ class GaussianNoise(Noise):
     Args:
         spread: where the standard deviation is taken, for `x` of shape `(B, C, H, W)`.
             `all`: one over the whole tensor of this process (the published setting).
-            `hw`: one a sample and channel, over height and width.
+            `hw`: one a sample and channel, over height and width, or over time.
             `height`: one a sample, channel and column, over the height; the released code calls it `c`.
             `channel`: one a sample and position, over the channels; what `c` promises, and not in the released code.
         sigma: strength relative to the spread, >= 0; 0.25 published.
@@ -60,7 +61,9 @@ class GaussianNoise(Noise):
 
     def forward(self, features: Tensor, generator: torch.Generator, spec: StageSpec) -> Tensor:
         if self.spread not in AXES[spec.layout]:
-            raise UserError(f"noise: {spec.name} hands on tokens, which have no {self.spread}; take all, hw or channel")
+            raise UserError(
+                f"noise: {spec.name} hands on tokens or sound, which have no {self.spread}; take all, hw or channel"
+            )
         axes = AXES[spec.layout][self.spread]
         draw = torch.randn(features.shape, generator=generator, device=features.device, dtype=features.dtype)
         spread = features.std() if axes is None else features.std(dim=axes, keepdim=True)

@@ -29,9 +29,11 @@ class Objective(nn.Module):
 
     Attributes:
         pooled_width: components of the feature that `pooled` returns; None where there is none.
+        pooled_kind: what that feature is called in tables and files.
     """
 
     pooled_width: int | None = None
+    pooled_kind: str = "head"
 
     def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
         """The local loss.
@@ -44,6 +46,10 @@ class Objective(nn.Module):
 
     def pooled(self, features: Tensor) -> Tensor:
         """The `(B, pooled_width)` feature that is published for this objective: its pooling's output."""
+        raise NotImplementedError
+
+    def framewise(self, features: Tensor) -> Tensor:
+        """The same before the mean over time: `(B, C, T)` to `(B, pooled_width, T)`; for sound only."""
         raise NotImplementedError
 
 

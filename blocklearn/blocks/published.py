@@ -66,7 +66,7 @@ def sort_published(content: Mapping[str, Any], path: str | Path) -> PublishedWei
 
 @torch.no_grad()
 def load_published(
-    weights: PublishedWeights, backbone: Mapping[str, Tensor], heads: Mapping[str, nn.Module | None], path: str | Path
+    weights: PublishedWeights, backbone: Mapping[str, Tensor], heads: Mapping[str, nn.Module], path: str | Path
 ) -> None:
     """Copy published weights into a network: the backbone strictly (a classifier is left out), and those heads that both
     sides have and whose shapes are the same. A line in the log names the heads that keep their initial weights.
@@ -74,7 +74,7 @@ def load_published(
     Args:
         weights: what the file holds.
         backbone: the network's own tensors under timm's names, written to.
-        heads: the network's poolings by the stage they sit on; None where a block has none.
+        heads: the network's own, by the stage they sit on.
         path: of the file, for messages.
 
     Raises:
@@ -82,8 +82,8 @@ def load_published(
     """
     load_backbone(weights.backbone, backbone, path)
     left: list[str] = []
-    for stage, pooling in heads.items():
-        own = pooling.state_dict() if pooling is not None else {}
+    for stage, head in heads.items():
+        own = head.state_dict()
         theirs = weights.heads.get(stage)
         if not own:
             continue
@@ -95,7 +95,7 @@ def load_published(
             for name, tensor in own.items():
                 tensor.copy_(theirs[name])
     if left:
-        _log.warning("checkpoint: %s: these pooling heads keep their initial weights: %s", path, ", ".join(left))
+        _log.warning("checkpoint: %s: these heads keep their initial weights: %s", path, ", ".join(left))
 
 
 @torch.no_grad()

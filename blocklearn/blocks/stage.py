@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from blocklearn.errors import UserError
 
-Layout = Literal["NCHW", "NHWC", "NLC"]
+Layout = Literal["NCHW", "NHWC", "NLC", "NCL"]
 SHELL = "shell"  # a stage's name for what is left of the backbone itself, e.g. a ViT's embedding
 
 
@@ -20,9 +20,12 @@ class StageSpec:
     Attributes:
         name: the timm name of its last module, e.g. `layer1`; `stem` for a stem alone.
         channels: number of channels.
-        stride: pixels of the input image per position, e.g. 4.
-        layout: order of the axes: `NCHW` is `(batch, channels, height, width)`, `NLC` is `(batch, tokens, channels)`.
+        stride: pixels of the input image per position, e.g. 4; in sound, samples per position.
+        layout: order of the axes: `NCHW` is `(batch, channels, height, width)`, `NLC` is `(batch, tokens, channels)`,
+            `NCL` is `(batch, channels, time)`.
         prefix_tokens: tokens before those of the positions, class token first; 0 but for `NLC`.
+        patch_grid: above 1 every image was cut into so many patches a side, and they lie along the batch axis: image by
+            image, row by row.
     """
 
     name: str
@@ -30,15 +33,22 @@ class StageSpec:
     stride: int
     layout: Layout = "NCHW"
     prefix_tokens: int = 0
+    patch_grid: int = 1
 
     def as_map(self, features: Tensor) -> Tensor:
-        """Features as `(B, C, H, W)`, whatever their layout; prefix tokens are left out.
+        """Features as `(B, C, H, W)`, whatever their layout; prefix tokens are left out. Of patches it is the mean of each,
+        at its place in the grid; of sound, a map of one row.
 
         Raises:
             UserError: for a number of tokens that is no square.
         """
+        if self.patch_grid > 1:
+            grid = (-1, self.patch_grid, self.patch_grid)
+            return self._average_positions(features).unflatten(0, grid).permute(0, 3, 1, 2)
         if self.layout == "NCHW":
             return features
+        if self.layout == "NCL":
+            return features.unsqueeze(2)
         if self.layout == "NHWC":
             return features.permute(0, 3, 1, 2)
         tokens = features[:, self.prefix_tokens :].transpose(1, 2)
@@ -50,9 +60,15 @@ class StageSpec:
         return tokens.unflatten(2, (side, side))
 
     def average(self, features: Tensor) -> Tensor:
-        """The mean over all positions, `(B, C)`; prefix tokens are left out."""
+        """The mean over all positions, and all patches of an image, `(B, C)`; prefix tokens are left out."""
+        average = self._average_positions(features)
+        return average.unflatten(0, (-1, self.patch_grid**2)).mean(dim=1) if self.patch_grid > 1 else average
+
+    def _average_positions(self, features: Tensor) -> Tensor:
         if self.layout == "NLC":
             return features[:, self.prefix_tokens :].mean(dim=1)
+        if self.layout == "NCL":
+            return features.mean(dim=2)
         return features.mean(dim=(2, 3) if self.layout == "NCHW" else (1, 2))
 
 

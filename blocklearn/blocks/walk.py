@@ -56,7 +56,7 @@ class IsolatedWalk(LightningModule):
                 views = block.hand_over(views)
                 continue
             self._set_lr(block, optimizer)
-            output = block.local_step(views, batch, noise_keys=self._noise_keys)
+            output = block.local_step(views, batch, (self.noise_seed, self.global_step), self.trainer.global_rank)
             self._backward(block, output.loss)
             waiting.append(optimizer)
             while len(waiting) > bool(block.lends):  # the next block's loss has still to reach what it borrows
@@ -168,12 +168,6 @@ class IsolatedWalk(LightningModule):
                 f"{block.name} ({block.stage_names}): the loss is {loss.item()} at batch {self.global_step}; nothing was "
                 "updated from it. Lower the learning rate, set --model.gradient_clip_norm, or look for bad samples"
             )
-
-    @property
-    def _noise_keys(self) -> tuple[int, ...]:
-        # Each process draws for its own samples, so their streams must differ; a single process and rank 0 are the same.
-        rank = self.trainer.global_rank
-        return (self.noise_seed, self.global_step, rank) if rank else (self.noise_seed, self.global_step)
 
     @property
     def _log_interval(self) -> int:

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.progress import track
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from blocklearn.batch import Batch
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.stored_views import StoredViews, is_stored, store_views
 from blocklearn.errors import UserError
 
@@ -23,7 +24,8 @@ class CacheFrozenBlocks(Callback):
     output for an image never changes, so it is computed once, kept on disk and read in place of the images from then on:
     the same result, without decoding, augmenting and the frozen blocks' forward pass.
 
-    The file takes images x views x channels x height x width x 4 bytes (2 in bf16) of the last frozen block.
+    The file takes images x views x channels x height x width x 4 bytes (2 in bf16) of the last frozen block; where images
+    are cut into patches, height and width are those of all patches side by side.
 
     Args:
         folder: where to make a folder `frozen_features`, which is removed when training ends; null for the run's folder.
@@ -40,7 +42,7 @@ class CacheFrozenBlocks(Callback):
             raise UserError(
                 "CacheFrozenBlocks works in one process: set --trainer.devices 1, or leave the callback out"
             )
-        if not isinstance(trainer.datamodule, ImageDataModule) or not trainer.datamodule.fixed_views:  # pyright: ignore
+        if not isinstance(trainer.datamodule, KeyedDataModule) or not trainer.datamodule.fixed_views:  # pyright: ignore
             raise UserError(
                 "CacheFrozenBlocks: the views of an image change from epoch to epoch, so there is nothing to keep; set "
                 "--data.fixed_views true, or leave the callback out"
@@ -67,6 +69,11 @@ class CacheFrozenBlocks(Callback):
         pl_module.entry = frozen
         trainer.train_dataloader.keyed_sampler.stored_views = folder  # pyright: ignore[reportOptionalMemberAccess]
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        assert isinstance(pl_module, BlockwiseModule)
+        if pl_module.entry:
+            batch.views[:] = _as_handed_over(batch)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, BlockwiseModule)
         pl_module.entry = 0
@@ -85,14 +92,20 @@ class CacheFrozenBlocks(Callback):
             block.eval()
         total = -(-len(batches.dataset) // (images.batch_size or 1))  # pyright: ignore[reportArgumentType]
         for batch in track(batches, f"Storing the output of {blocks[-1].name}", total=total, transient=True):
-            views = [view.to(network.device) for view in batch.views]
+            views = [view.to(network.device) for view in (_as_handed_over(batch) if first else batch.views)]
             with torch.no_grad(), trainer.precision_plugin.forward_context():
                 for block in blocks:
                     views = block.hand_over(views)
-            yield batch._replace(views=views)
+            yield batch._replace(views=[view.unflatten(0, (len(batch.index), -1)) for view in views])
 
     def _folder(self, trainer: Trainer) -> Path:
         return Path(self.folder or trainer.default_root_dir) / "frozen_features"
+
+
+def _as_handed_over(batch: Batch) -> list[Tensor]:
+    """Stored views, `(B, rows, ...)` with what the patches of an image make along the second axis, as blocks hand them on,
+    `(B * rows, ...)`."""
+    return [view.flatten(0, 1) for view in batch.views]
 
 
 def _fingerprint(network: BlockwiseModule, frozen: int) -> str:

@@ -1,87 +1,88 @@
-"""What every image data module shares: loaders for pretraining, probing and testing."""
+"""What every data module shares: loaders for pretraining, probing and testing."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from blocklearn.batch import Batch
 from blocklearn.data.labelled_part import stratified_part
-from blocklearn.data.loader import KeyedSampler, KeyedViews, LabelledImages, ResumableLoader
-from blocklearn.data.views import IMAGENET_MEAN, IMAGENET_STD, ImageSpec, ViewRecipe
+from blocklearn.data.loader import KeyedSampler, KeyedViews, LabelledSamples, ResumableLoader, WithoutLabels
+from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.errors import UserError
 from blocklearn.machine import available_cores
 
-RecipeFactory = Callable[[ImageSpec], ViewRecipe]
 
+class KeyedDataModule(LightningDataModule):
+    """Samples of any kind, augmented by a recipe, every draw keyed to (seed, epoch, sample, view). Subclass it, set the
+    class attributes, and write the three data sets; each yields (sample, label).
 
-class ImageDataModule(LightningDataModule):
-    """Subclass it, set the class attributes, and write the three data sets; each yields (RGB PIL image, label).
-
-    Pretraining images and probe images are separate data sets, which may coincide.
+    Pretraining samples and probe samples are separate data sets, which may coincide.
 
     Attributes:
         title: name of the data set, for tables and results.
         num_classes: of the probes' labels.
-        mean: per channel, of pixels in [0, 1].
-        std: per channel, of pixels in [0, 1].
+        target: which of several labellings is in use; null where there is only one.
+        frame_labels: a label is a `(T,)` tensor, one integer a frame (of 10 ms in speech). Probing and testing then take
+            samples one at a time (a process) and in their whole length, and pretraining gets -1 for a label.
 
     Args:
-        recipe: builds the views from the `ImageSpec`.
+        recipe: makes the views.
         root: folder of the data.
         batch_size: over all processes.
         num_workers: loader processes; null for one a core, at most 8.
-        image_size: height and width of a view in pixels.
         seed: of order and augmentation; null for the run's (`--seed_everything`).
-        fixed_views: draw the augmentation of a training image once, so that every epoch sees the same views; what cached
+        fixed_views: draw the augmentation of a training sample once, so that every epoch sees the same views; what cached
             features of frozen blocks need.
     """
 
     title: str
     num_classes: int
-    mean: Sequence[float] = IMAGENET_MEAN
-    std: Sequence[float] = IMAGENET_STD
+    target: str | None = None
+    frame_labels: bool = False
 
     def __init__(
         self,
-        recipe: RecipeFactory,
+        recipe: ViewRecipe,
         root: str | Path = "data",
         batch_size: int = 256,
         num_workers: int | None = None,
-        image_size: int = 224,
         seed: int | None = None,
         fixed_views: bool = False,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or image_size < 1 or (num_workers or 0) < 0:
+        if batch_size < 1 or (num_workers or 0) < 0:
             raise UserError(
-                "data: batch_size and image_size must be at least 1 and num_workers at least 0, "
-                f"got {batch_size}, {image_size} and {num_workers}"
+                f"data: batch_size must be at least 1 and num_workers at least 0, got {batch_size} and {num_workers}"
             )
         self.root = Path(root)
         self.batch_size = batch_size
         self.num_workers = min(available_cores(), 8) if num_workers is None else num_workers
-        self.image_size = image_size
-        self.recipe = recipe(ImageSpec(image_size, self.mean, self.std))
+        self.recipe = recipe
         self._seed = seed
         self.fixed_views = fixed_views
 
+    @property
+    def channels(self) -> int:
+        """Of a view."""
+        return self.recipe.channels
+
     @abstractmethod
-    def pretraining_images(self) -> LabelledImages:
+    def pretraining_samples(self) -> LabelledSamples:
         """For the local objectives; labels are not used."""
 
     @abstractmethod
-    def probe_images(self) -> LabelledImages:
+    def probe_samples(self) -> LabelledSamples:
         """Labelled, for training probes."""
 
     @abstractmethod
-    def test_images(self) -> LabelledImages:
+    def test_samples(self) -> LabelledSamples:
         """Labelled, for testing probes; without their labels also for watching the local losses."""
 
     def setup(self, stage: str | None = None) -> None:
@@ -89,58 +90,83 @@ class ImageDataModule(LightningDataModule):
             self._seed = torch.initial_seed()
 
     def train_dataloader(self) -> ResumableLoader:
-        images = self.pretraining_images()
-        if len(images) < self.batch_size:
+        samples = self._for_pretraining(self.pretraining_samples())
+        if len(samples) < self.batch_size:
             raise UserError(
-                f"data: {self.title} has {len(images)} images for training, fewer than one batch of {self.batch_size}; "
+                f"data: {self.title} has {len(samples)} samples for training, fewer than one batch of {self.batch_size}; "
                 "lower --data.batch_size"
             )
-        return self._loader(images, self._training_views(), shuffle=True, fixed_views=self.fixed_views)
+        return self._loader(samples, self._training_views(), shuffle=True, fixed_views=self.fixed_views)
 
     def every_training_view(self) -> DataLoader[Batch]:
-        """All training images in order, with the views that `fixed_views` gives them."""
-        dataset = self._dataset(self.pretraining_images(), self._training_views())
+        """All training samples in order, with the views that `fixed_views` gives them."""
+        dataset = self._dataset(self._for_pretraining(self.pretraining_samples()), self._training_views())
         return DataLoader(dataset, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def val_dataloader(self) -> ResumableLoader:
-        return self._loader(self.test_images(), self._training_views(), shuffle=False)
+        return self._loader(self._for_pretraining(self.test_samples()), self._training_views(), shuffle=False)
 
     def probe_dataloader(self, batch_size: int, augment: bool = True, labelled_part: float = 1.0) -> ResumableLoader:
-        """Labelled images for training a probe, in one view: augmented and shuffled, or as they are and in order. Of a
-        `labelled_part` below 1 the images are those that `stratified_part` draws with the run's seed."""
-        view = self.recipe.probe_view if augment else self.recipe.plain_view
-        images = self.probe_images()
+        """Labelled samples for training a probe, in one view: augmented and shuffled, or as they are and in order. Of a
+        `labelled_part` below 1 the samples are those that `stratified_part` draws with the run's seed. With
+        `frame_labels` the view is the whole sample, whatever `augment` says, and `batch_size` is not used.
+
+        Raises:
+            UserError: for a `labelled_part` below 1 of frame labels.
+        """
+        samples = self.probe_samples()
+        if labelled_part < 1 and self.frame_labels:
+            raise UserError(
+                f"probe: labelled_part {labelled_part} needs one label a sample, {self.title} has one a frame here; "
+                "leave it at 1 or choose another --data.target"
+            )
         if labelled_part < 1:
-            images = stratified_part(images, labelled_part, torch.initial_seed() if self._seed is None else self._seed)
-        return self._loader(images, [view], shuffle=augment, batch_size=min(batch_size, len(images)))
+            samples = stratified_part(samples, labelled_part, self._keying_seed())
+        view = self.recipe.probe_view if augment else self._test_view()
+        if self.frame_labels:
+            view, batch_size = self._test_view(), self._world_size()
+        return self._loader(samples, [view], shuffle=augment, batch_size=min(batch_size, len(samples)))
 
     def test_dataloader(self) -> ResumableLoader:
-        return self._loader(self.test_images(), [self.recipe.plain_view], shuffle=False)
+        batch_size = self._world_size() if self.frame_labels else self.batch_size
+        return self._loader(self.test_samples(), [self._test_view()], shuffle=False, batch_size=batch_size)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """The test images. A plain loader, since Lightning builds its own from it to keep count of the samples."""
-        dataset = self._dataset(self.test_images(), [self.recipe.plain_view])
-        return DataLoader(dataset, batch_size=self.batch_size, num_workers=self.num_workers)
+        """The test samples. A plain loader, since Lightning builds its own from it to keep count of the samples."""
+        dataset = self._dataset(self.test_samples(), [self._test_view()])
+        return DataLoader(dataset, batch_size=1 if self.frame_labels else self.batch_size, num_workers=self.num_workers)
 
-    def _training_views(self) -> list[Callable[[Image.Image], Tensor]]:
+    def _for_pretraining(self, samples: LabelledSamples) -> LabelledSamples:
+        return WithoutLabels(samples) if self.frame_labels else samples
+
+    def _test_view(self) -> Callable[[Any], Tensor]:
+        return self.recipe.whole_view if self.frame_labels else self.recipe.plain_view
+
+    def _keying_seed(self) -> int:
+        return torch.initial_seed() if self._seed is None else self._seed
+
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def _training_views(self) -> list[Callable[[Any], Tensor]]:
         return [partial(self.recipe.training_view, view=view) for view in range(self.recipe.num_views)]
 
-    def _dataset(self, images: LabelledImages, transforms: Sequence[Callable[[Image.Image], Tensor]]) -> KeyedViews:
-        return KeyedViews(images, transforms, torch.initial_seed() if self._seed is None else self._seed)
+    def _dataset(self, samples: LabelledSamples, transforms: Sequence[Callable[[Any], Tensor]]) -> KeyedViews:
+        return KeyedViews(samples, transforms, self._keying_seed())
 
     def _loader(
         self,
-        images: LabelledImages,
-        transforms: Sequence[Callable[[Image.Image], Tensor]],
+        samples: LabelledSamples,
+        transforms: Sequence[Callable[[Any], Tensor]],
         shuffle: bool,
         batch_size: int | None = None,
         fixed_views: bool = False,
     ) -> ResumableLoader:
-        world_size = self.trainer.world_size if self.trainer else 1
+        world_size = self._world_size()
         rank = self.trainer.global_rank if self.trainer else 0
         batch_size = batch_size or self.batch_size
         if batch_size % world_size:
             raise UserError(f"data: batch_size {batch_size} does not divide among {world_size} processes")
-        dataset = self._dataset(images, transforms)
+        dataset = self._dataset(samples, transforms)
         sampler = KeyedSampler(dataset, batch_size, shuffle, dataset.seed, world_size, rank, fixed_views)
         return ResumableLoader(dataset, sampler, self.num_workers)

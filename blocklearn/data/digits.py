@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from blocklearn.data.datamodule import ImageDataModule, RecipeFactory
-from blocklearn.data.loader import LabelledImages
+from blocklearn.data.image_datamodule import ImageDataModule, RecipeFactory
+from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.views import GlyphViews
 
 
@@ -38,13 +38,13 @@ class Digits(ImageDataModule):
     ) -> None:
         super().__init__(recipe, batch_size=batch_size, num_workers=num_workers, image_size=image_size, **kwargs)
 
-    def pretraining_images(self) -> LabelledImages:
+    def pretraining_samples(self) -> LabelledSamples:
         return load_digits()[0]
 
-    def probe_images(self) -> LabelledImages:
+    def probe_samples(self) -> LabelledSamples:
         return load_digits()[0]
 
-    def test_images(self) -> LabelledImages:
+    def test_samples(self) -> LabelledSamples:
         return load_digits()[1]
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from blocklearn.data.datamodule import ImageDataModule, RecipeFactory
-from blocklearn.data.loader import LabelledImages
+from blocklearn.data.image_datamodule import ImageDataModule, RecipeFactory
+from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.views import BarlowTwinsViews
 from blocklearn.errors import UserError
 from blocklearn.seeding import fold_seed
@@ -65,15 +65,15 @@ class ImageFolder(ImageDataModule):
     def num_classes(self) -> int:
         return len(self._probing.classes)
 
-    def pretraining_images(self) -> LabelledImages:
+    def pretraining_samples(self) -> LabelledSamples:
         return ImageFiles(self._pretraining.train)
 
-    def probe_images(self) -> LabelledImages:
+    def probe_samples(self) -> LabelledSamples:
         if not self._probing.classes:
             raise UserError(f"data: {self.probe_root} has no class folders to probe; name some with --data.probe_root")
         return ImageFiles(self._probing.train)
 
-    def test_images(self) -> LabelledImages:
+    def test_samples(self) -> LabelledSamples:
         return ImageFiles(self._probing.test)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
@@ -15,12 +14,30 @@ from blocklearn.data.stored_views import StoredViews
 from blocklearn.seeding import fold_seed, keyed_randomness
 
 
-class LabelledImages(Protocol):
-    """A map-style data set of (RGB PIL image, label); label -1 where there is none."""
+class LabelledSamples(Protocol):
+    """A map-style data set of (sample, label). A sample is what the recipe takes: an RGB PIL image or a `Recording`. A
+    label is an integer, -1 where there is none, or `(T,)` integers, one a frame."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> tuple[Image.Image, int]: ...
+    def __getitem__(self, index: int, /) -> tuple[Any, int | Tensor]: ...
+
+
+class WithoutLabels:
+    """The same samples, every label -1.
+
+    Args:
+        samples: the data set.
+    """
+
+    def __init__(self, samples: LabelledSamples) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.samples[index][0], -1
 
 
 class ViewKey(NamedTuple):
@@ -33,35 +50,33 @@ class ViewKey(NamedTuple):
 
 
 class KeyedViews(Dataset[Batch]):
-    """Views of images. An item is asked for by a `ViewKey`, or by its index for epoch 0, and its augmentation depends
+    """Views of samples. An item is asked for by a `ViewKey`, or by its index for epoch 0, and its augmentation depends
     on nothing else but the seed and the view's number: not on workers, processes or what was drawn before.
 
     Args:
-        images: the data set.
-        transforms: one a view, PIL image to tensor; they may draw from the global random streams.
+        samples: the data set.
+        transforms: one a view, sample to tensor; they may draw from the global random streams.
         seed: of the run.
     """
 
-    def __init__(
-        self, images: LabelledImages, transforms: Sequence[Callable[[Image.Image], Tensor]], seed: int
-    ) -> None:
-        self.images = images
+    def __init__(self, samples: LabelledSamples, transforms: Sequence[Callable[[Any], Tensor]], seed: int) -> None:
+        self.samples = samples
         self.transforms = transforms
         self.seed = seed
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.samples)
 
     def __getitem__(self, key: "ViewKey | int") -> Batch:
         epoch, index, stored = key if isinstance(key, ViewKey) else ViewKey(0, key)
         if stored is not None:
             return StoredViews(stored)[index]
-        image, label = self.images[index]
+        sample, label = self.samples[index]
         views = []
         for view, transform in enumerate(self.transforms):
             with keyed_randomness(self.seed, epoch, index, view):
-                views.append(transform(image))
-        return Batch(views, torch.tensor(label), torch.tensor(index))
+                views.append(transform(sample))
+        return Batch(views, torch.as_tensor(label), torch.tensor(index))
 
 
 class KeyedSampler(DistributedSampler[Any]):

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from blocklearn.data.datamodule import ImageDataModule, RecipeFactory
-from blocklearn.data.loader import LabelledImages
+from blocklearn.data.image_datamodule import ImageDataModule, RecipeFactory
+from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.views import SmallImageViews
 
 
@@ -39,13 +39,13 @@ class Synthetic(ImageDataModule):
         self.num_classes = num_classes
         self.num_images = num_images
 
-    def pretraining_images(self) -> LabelledImages:
+    def pretraining_samples(self) -> LabelledSamples:
         return Gratings(self.num_images, self.image_size, self.num_classes, part=0)
 
-    def probe_images(self) -> LabelledImages:
-        return self.pretraining_images()
+    def probe_samples(self) -> LabelledSamples:
+        return self.pretraining_samples()
 
-    def test_images(self) -> LabelledImages:
+    def test_samples(self) -> LabelledSamples:
         return Gratings(self.num_images // 4, self.image_size, self.num_classes, part=1)
 
 

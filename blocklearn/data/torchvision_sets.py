@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torchvision import datasets
 
-from blocklearn.data.datamodule import ImageDataModule, RecipeFactory
-from blocklearn.data.loader import LabelledImages
+from blocklearn.data.image_datamodule import ImageDataModule, RecipeFactory
+from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.views import GlyphViews, SmallImageViews
 from blocklearn.errors import UserError
 
@@ -41,16 +41,16 @@ class TorchvisionImages(ImageDataModule):
         super().__init__(recipe, root, image_size=image_size, **kwargs)
         self.download = download
 
-    def pretraining_images(self) -> LabelledImages:
+    def pretraining_samples(self) -> LabelledSamples:
         return self._part(train=True)
 
-    def probe_images(self) -> LabelledImages:
+    def probe_samples(self) -> LabelledSamples:
         return self._part(train=True)
 
-    def test_images(self) -> LabelledImages:
+    def test_samples(self) -> LabelledSamples:
         return self._part(train=False)
 
-    def _part(self, **part: object) -> LabelledImages:
+    def _part(self, **part: object) -> LabelledSamples:
         try:
             return RGB(type(self).dataset(self.root, download=self.download, **part))
         except (RuntimeError, OSError) as error:
@@ -77,38 +77,59 @@ class CIFAR100(TorchvisionImages):
 
 
 class STL10(TorchvisionImages):
-    __doc__ = f"""96 x 96 colour images: 100,000 without labels for pretraining, 5,000 labelled for the probes, 8,000 for
-    testing.\n\n{TorchvisionImages.__doc__}"""
+    """96 x 96 colour images: 100,000 without labels, 5,000 labelled for the probes, 8,000 for testing.
+
+    Mean and standard deviation, in colour and in grey, are those of the 105,000 for training (Greedy InfoMax, arXiv
+    1905.11786).
+
+    Args:
+        image_size: height and width of a view in pixels.
+        pretraining_split: what is trained on; supervised training takes `train`.
+        kwargs: the arguments of `TorchvisionImages`.
+
+    Raises:
+        UserError: when the data is asked for and is not there; it says where it was looked for.
+    """
+
     title, folder, num_classes = "STL-10", "stl10_binary", 10
     source = "https://cs.stanford.edu/~acoates/stl10"
     mean, std = (0.4313, 0.4156, 0.3663), (0.2683, 0.2610, 0.2687)
+    grey = (0.4120, 0.2570)
     dataset = datasets.STL10
 
-    def __init__(self, root: str | Path = "data", image_size: int = 96, **kwargs: Any) -> None:
-        super().__init__(root, image_size, **kwargs)
+    def __init__(
+        self,
+        *args: Any,
+        image_size: int = 96,
+        pretraining_split: Literal["unlabeled", "train", "train+unlabeled"] = "unlabeled",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, image_size=image_size, **kwargs)
+        self.pretraining_split = pretraining_split
 
-    def pretraining_images(self) -> LabelledImages:
-        return self._part(split="unlabeled")
+    def pretraining_samples(self) -> LabelledSamples:
+        return self._part(split=self.pretraining_split)
 
-    def probe_images(self) -> LabelledImages:
+    def probe_samples(self) -> LabelledSamples:
         return self._part(split="train")
 
-    def test_images(self) -> LabelledImages:
+    def test_samples(self) -> LabelledSamples:
         return self._part(split="test")
 
 
 class FashionMNIST(TorchvisionImages):
-    __doc__ = f"""70,000 grey images of 28 x 28 pixels, enlarged to `image_size`, in 10 classes. `root` may also be a folder
-    with the four .gz files as published.\n\n{TorchvisionImages.__doc__}"""
+    __doc__ = f"""70,000 grey images of 28 x 28 pixels, enlarged to `image_size`, in 10 classes.
+
+    `root` may also be a folder with the four .gz files as published.\n\n{TorchvisionImages.__doc__}"""
     title, folder, num_classes = "Fashion-MNIST", "FashionMNIST/raw", 10
     source = "https://github.com/zalandoresearch/fashion-mnist"
     mean, std = (0.2860,) * 3, (0.3530,) * 3
     dataset = datasets.FashionMNIST
 
-    def __init__(self, root: str | Path = "data", recipe: RecipeFactory = GlyphViews, **kwargs: Any) -> None:
-        super().__init__(root, recipe=recipe, **kwargs)
+    def __init__(self, *args: Any, recipe: RecipeFactory = GlyphViews, **kwargs: Any) -> None:
+        super().__init__(*args, recipe=recipe, **kwargs)
 
-    def _part(self, **part: object) -> LabelledImages:
+    def _part(self, **part: object) -> LabelledSamples:
         prefix = "train" if part["train"] else "t10k"
         if (self.root / f"{prefix}-images-idx3-ubyte.gz").is_file():
             return read_idx_pair(self.root, prefix)
@@ -133,7 +154,7 @@ class RGB:
         return image.convert("RGB"), int(label)
 
 
-def read_idx_pair(folder: Path, prefix: str) -> LabelledImages:
+def read_idx_pair(folder: Path, prefix: str) -> LabelledSamples:
     """Images and labels from gzipped idx files.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -12,14 +11,15 @@ from blocklearn.batch import Batch
 from blocklearn.blocks.bare import bare_network
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.published import load_backbone
-from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.data.datamodule import KeyedDataModule
+from blocklearn.errors import UserError
 from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, linear_classifier, prepare_evaluation
 
 
 class FineTune(LightningModule):
     """A copy of a network's backbone under a linear classifier on the last stage's global average, trained together by
-    one loss, BatchNorms in training mode (the semi-supervised evaluation of arXiv 2103.03230). SGD with momentum 0.9,
-    `backbone_lr` for the backbone and `lr` for the classifier, cosine to 0, per epoch.
+    one loss, BatchNorms in training mode (the semi-supervised evaluation of arXiv 2103.03230); `backbone_lr` is the peak
+    rate of the backbone and `lr` that of the classifier.
 
     Args:
         network: where the backbone starts from; it is never changed.
@@ -71,13 +71,11 @@ class FineTune(LightningModule):
             {"params": list(self.network.parameters()), "lr": settings.backbone_lr},
             {"params": list(self.classifier.parameters()), "lr": settings.lr},
         ]
-        optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return settings.configure(groups)
 
 
 def run_fine_tune(
-    network: BlockwiseModule, data: ImageDataModule, settings: ProbeSettings, trainer: Trainer
+    network: BlockwiseModule, data: KeyedDataModule, settings: ProbeSettings, trainer: Trainer
 ) -> list[ProbeRow]:
     """Fine-tune a copy of the network's backbone on labelled images and test it; one row.
 
@@ -89,7 +87,10 @@ def run_fine_tune(
 
     Raises:
         ValueError: where it is not: the learning rates would not come down to 0.
+        UserError: for data with a label a frame.
     """
+    if data.frame_labels:
+        raise UserError(f"probe: finetune needs one label a sample, the target {data.target} has one a frame")
     prepare_evaluation(data, settings, trainer)
     tuned = FineTune(network, data.num_classes, settings)
     trainer.fit(tuned, train_dataloaders=data.probe_dataloader(settings.batch_size, True, settings.labelled_part))

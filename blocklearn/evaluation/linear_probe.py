@@ -1,32 +1,34 @@
 """Linear probes on every stage of a frozen network, trained together from one pass over the data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 from torchmetrics.classification import MulticlassAccuracy
 
 from blocklearn.batch import Batch
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.data.datamodule import ImageDataModule
+from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
+from blocklearn.evaluation.cached_features import feature_loader
 
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """How a network is evaluated: by the linear evaluation of arXiv 2302.01647 by default.
+    """How a network is evaluated: by the linear evaluation of arXiv 2302.01647 by default. Greedy InfoMax
+    (arXiv 1905.11786) takes Adam at a constant rate, without decay.
 
     Attributes:
         epochs: passes over the labelled images.
-        lr: peak learning rate of SGD with momentum 0.9; cosine to 0, per epoch.
-        weight_decay: of SGD.
-        batch_size: labelled images a step.
+        lr: peak learning rate.
+        weight_decay: of the optimizer, added to the gradient.
+        batch_size: labelled images a step. Where labels are frame by frame a step is one utterance, whatever this says.
+        optimizer: `sgd` with momentum 0.9, or `adam`.
+        lr_schedule: `cosine` to 0, per epoch, or `constant`.
         augment: train on random crops and flips; otherwise every image is seen as it is, its features are computed once
             and kept in memory.
         standardise: affine-free BatchNorm on the features, so that one learning rate suits every stage. Not published.
@@ -37,7 +39,8 @@ class ProbeSettings:
         backbone_lr: peak learning rate of the backbone in fine-tuning; `lr` is the classifier's.
 
     Raises:
-        UserError: for values out of range, or fine-tuning without augmentation or with standardised features.
+        UserError: for values out of range, fine-tuning without augmentation or with standardised features, or batches of
+            one where BatchNorm needs two.
     """
 
     epochs: int = 100
@@ -49,13 +52,17 @@ class ProbeSettings:
     labelled_part: float = 1.0
     finetune: bool = False
     backbone_lr: float = 0.005
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.lr <= 0 or self.batch_size < 2:
+        if self.epochs < 1 or self.lr <= 0 or self.batch_size < 1 or self.weight_decay < 0:
             raise UserError(
-                "probe: epochs must be at least 1, lr positive and batch_size at least 2, "
-                f"got {self.epochs}, {self.lr} and {self.batch_size}"
+                "probe: epochs and batch_size must be at least 1, lr positive and weight_decay at least 0, "
+                f"got {self.epochs}, {self.batch_size}, {self.lr} and {self.weight_decay}"
             )
+        if self.batch_size < 2 and (self.standardise or self.finetune):
+            raise UserError("probe: standardise and finetune use BatchNorm, so batch_size must be at least 2")
         if not 0 < self.labelled_part <= 1 or self.backbone_lr <= 0:
             raise UserError(
                 "probe: labelled_part must lie above 0 and be at most 1, and backbone_lr be positive, "
@@ -64,17 +71,30 @@ class ProbeSettings:
         if self.finetune and (self.standardise or not self.augment):
             raise UserError("probe: finetune needs augment true and standardise false")
 
-    @property
-    def title(self) -> str:
-        """What the results are called in table and picture."""
+    def title(self, target: str | None = None) -> str:
+        """What the results are called in table and picture; `target` says which of several labellings was learnt."""
         kind = "Fine-tuning" if self.finetune else "Linear probes"
+        kind += f" ({target})" if target else ""
         return kind if self.labelled_part == 1 else f"{kind} with {100 * self.labelled_part:.3g}% of the labels"
 
-    @property
-    def name(self) -> str:
-        """Of the folder of results: `probe`, and one of its own for every other evaluation, so that none replaces it."""
-        part = "" if self.labelled_part == 1 else f"_{self.labelled_part:g}"
-        return ("finetune" if self.finetune else "probe") + part
+    def name(self, target: str | None = None) -> str:
+        """Of the folder of results: `probe`, and one of its own for every other evaluation and for every target, so that
+        none replaces another: `probe_speaker`, `probe_0.1`, `finetune_digit_0.1`."""
+        kind = "finetune" if self.finetune else "probe"
+        part = None if self.labelled_part == 1 else f"{self.labelled_part:g}"
+        return "_".join(word for word in (kind, target, part) if word)
+
+    def configure(self, parameters: Iterable[Any]) -> dict[str, Any]:
+        """Optimizer and learning-rate schedule over parameters or groups of them, as Lightning takes them."""
+        optimizer: torch.optim.Optimizer
+        if self.optimizer == "adam":
+            optimizer = torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
+        else:
+            optimizer = torch.optim.SGD(parameters, self.lr, momentum=0.9, weight_decay=self.weight_decay)
+        if self.lr_schedule == "constant":
+            return {"optimizer": optimizer}
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 @dataclass(frozen=True)
@@ -84,8 +104,8 @@ class ProbeRow:
     Attributes:
         stage: name of the stage, e.g. `layer1`.
         index: its position, from 1.
-        feature: `raw` (global average of the stage), `head` (output of the block's pooling), or `finetuned` (the global
-            average under a backbone that was trained on).
+        feature: `raw` (global average of the stage), `head` (output of the block's pooling), `context` (output of its
+            context network), or `finetuned` (the global average under a backbone that was trained on).
         lr: the classifier's peak learning rate.
         epochs: how long it was trained.
         top1: accuracy on the test images.
@@ -133,22 +153,24 @@ class LinearProbe(LightningModule):
 
     def forward(self, batch: Batch | Mapping[str, Tensor]) -> list[Tensor]:
         """Logits, `(B, num_classes)` for each feature."""
-        if isinstance(batch, Batch):
-            with torch.no_grad():
-                values = list(self.network.stage_features(batch.views[0]))
-        else:
-            values = [batch[spec.key] for spec in self.features]
-        return [classifier(value) for classifier, value in zip(self.classifiers, values, strict=True)]
+        return self._classify(self.labelled_features(batch)[0])
+
+    def labelled_features(self, batch: Batch | Mapping[str, Tensor]) -> tuple[list[Tensor], Tensor]:
+        """One `(B, width)` a feature, without graph, and labels `(B,)`."""
+        if not isinstance(batch, Batch):
+            return [batch[spec.key] for spec in self.features], batch["label"]
+        with torch.no_grad():
+            return list(self.network.stage_features(batch.views[0])), batch.label
 
     def training_step(self, batch: Batch | Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        label = _label(batch)
-        losses = [cross_entropy(logits, label) for logits in self(batch)]
+        features, label = self.labelled_features(batch)
+        losses = [cross_entropy(logits, label) for logits in self._classify(features)]
         self.log("probe/loss", torch.stack(losses).detach().mean(), prog_bar=True, batch_size=len(label))
         return torch.stack(losses).sum()
 
     def test_step(self, batch: Batch | Mapping[str, Tensor], batch_idx: int) -> None:
-        label = _label(batch)
-        for logits, top1, top5 in zip(self(batch), self.top1, self.top5, strict=True):
+        features, label = self.labelled_features(batch)
+        for logits, top1, top5 in zip(self._classify(features), self.top1, self.top5, strict=True):
             top1.update(logits, label)  # pyright: ignore[reportCallIssue]
             top5.update(logits, label)  # pyright: ignore[reportCallIssue]
 
@@ -173,12 +195,10 @@ class LinearProbe(LightningModule):
         ]
 
     def configure_optimizers(self) -> Any:
-        settings = self.settings
-        optimizer = torch.optim.SGD(
-            self.classifiers.parameters(), settings.lr, momentum=0.9, weight_decay=settings.weight_decay
-        )
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return self.settings.configure(self.classifiers.parameters())
+
+    def _classify(self, features: list[Tensor]) -> list[Tensor]:
+        return [classifier(value) for classifier, value in zip(self.classifiers, features, strict=True)]
 
     def _classifier(self, width: int, num_classes: int) -> nn.Module:
         linear = linear_classifier(width, num_classes)
@@ -194,7 +214,7 @@ def linear_classifier(width: int, num_classes: int) -> nn.Linear:
 
 
 def run_linear_probe(
-    network: BlockwiseModule, data: ImageDataModule, settings: ProbeSettings, trainer: Trainer
+    network: BlockwiseModule, data: KeyedDataModule, settings: ProbeSettings, trainer: Trainer
 ) -> list[ProbeRow]:
     """Train and test a probe on every feature of `network`.
 
@@ -214,14 +234,14 @@ def run_linear_probe(
         train, test = images, data.test_dataloader()
     else:
         device = trainer.strategy.root_device
-        train = _feature_loader(network, images, settings, device)
-        test = _feature_loader(network, data.test_dataloader(), settings, device, shuffle=False)
+        train = feature_loader(network, images, settings.batch_size, device)
+        test = feature_loader(network, data.test_dataloader(), settings.batch_size, device, shuffle=False)
     trainer.fit(probe, train_dataloaders=train)
     trainer.test(probe, dataloaders=test, verbose=False)
     return probe.rows()
 
 
-def prepare_evaluation(data: ImageDataModule, settings: ProbeSettings, trainer: Trainer) -> None:
+def prepare_evaluation(data: KeyedDataModule, settings: ProbeSettings, trainer: Trainer) -> None:
     """Make the data ready, for a trainer that runs as long as the learning rates take to come down.
 
     Raises:
@@ -231,44 +251,3 @@ def prepare_evaluation(data: ImageDataModule, settings: ProbeSettings, trainer: 
         raise ValueError(f"the trainer's max_epochs is {trainer.max_epochs}, the probe's epochs are {settings.epochs}")
     data.prepare_data()
     data.setup("test")
-
-
-class CachedFeatures(Dataset[dict[str, Tensor]]):
-    """Features in memory; an item is a whole batch, asked for by a list of positions."""
-
-    def __init__(self, columns: dict[str, Tensor]) -> None:
-        self.columns = columns
-
-    def __len__(self) -> int:
-        return len(self.columns["label"])
-
-    def __getitem__(self, positions: list[int]) -> dict[str, Tensor]:
-        return {key: column[positions] for key, column in self.columns.items()}
-
-
-@torch.no_grad()
-def collect_features(network: BlockwiseModule, batches: Any, device: torch.device) -> CachedFeatures:
-    """All features of all images, in the loader's order, on the CPU."""
-    network = network.to(device).eval()
-    specs = network.feature_specs()
-    columns: dict[str, list[Tensor]] = {spec.key: [] for spec in specs} | {"label": []}
-    for batch in track(batches, "Computing features", transient=True):
-        values = network.stage_features(batch.views[0].to(device))
-        for spec, value in zip(specs, values, strict=True):
-            columns[spec.key].append(value.cpu())
-        columns["label"].append(batch.label)
-    return CachedFeatures({key: torch.cat(parts) for key, parts in columns.items()})
-
-
-def _feature_loader(
-    network: BlockwiseModule, images: Any, settings: ProbeSettings, device: torch.device, shuffle: bool = True
-) -> DataLoader[Any]:
-    features = collect_features(network, images, device)
-    order = RandomSampler(features) if shuffle else SequentialSampler(features)
-    # A last batch of 1 has no statistics for BatchNorm; in training the remainder waits for the next epoch's order.
-    batches = BatchSampler(order, min(settings.batch_size, len(features)), drop_last=shuffle)
-    return DataLoader(features, batch_size=None, sampler=batches)
-
-
-def _label(batch: Batch | Mapping[str, Tensor]) -> Tensor:
-    return batch.label if isinstance(batch, Batch) else batch["label"]

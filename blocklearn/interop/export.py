@@ -39,6 +39,7 @@ def save_tensors(tensors: Mapping[str, Tensor], structure: Mapping[str, Any], pa
         "backbone_kwargs": json.dumps(structure["backbone_kwargs"]),
         "blocks": json.dumps(structure["blocks"]),
         "small_stem": json.dumps(bool(structure.get("small_stem", False))),
+        "patches": json.dumps(structure.get("patches")),
         "blocklearn": __version__,
     }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -4,20 +4,27 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from blocklearn.blocks.checkpoint import EXPORTED_HEADS
-from blocklearn.interop.rebuild import timm_code, torchvision_code
+from blocklearn.encoders import SpeechEncoder
+from blocklearn.interop.rebuild import own_encoder, timm_code, torchvision_code
 from blocklearn.interop.trained import torchvision_twin
 
+OBJECTIVE_ALONE = "(an objective on the frozen features before it)"
 FRONT_MATTER = """---
 library_name: timm
-pipeline_tag: image-feature-extraction
+pipeline_tag: {task}
 tags:
-- image-feature-extraction
+- {task}
 - timm
 {more}---
 """
-BLOCKWISE_TAGS = "- blockwise-learning\n- arxiv:2302.01647\n"
+BLOCKWISE, GREEDY = "2302.01647", "1905.11786"
+REFERENCES = {
+    BLOCKWISE: "Blockwise Self-Supervised Learning at Scale",
+    GREEDY: "Putting An End to End-to-End: Gradient-Isolated Learning of Representations",
+}
 RECIPE = (  # the lines of the card, and where in the configuration they stand
     ("objective", "model.objective"),
+    ("objectives of single blocks", "model.objectives"),
     ("noise", "model.noise"),
     ("optimizer", "model.optimizer"),
     ("learning-rate schedule", "model.lr_schedule"),
@@ -38,19 +45,25 @@ def write_model_card(
     heads: Mapping[str, Sequence[int]],
     formats: Sequence[str],
     recipe: Mapping[str, Any] | None = None,
-    probes: Mapping[str, Any] | None = None,
+    probes: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """What the weights are, how they were made, what they reach and how to load them, as Markdown.
 
     Args:
         structure: `BlockwiseModule.structure`.
         names: of the backbone's exported tensors.
-        heads: shape of the first weight of each pooling head, by stage.
+        heads: shape of the first weight of each pooling head or context network, by stage.
         formats: of `timm` and `torchvision`: which files are there.
         recipe: the run's configuration; left out where it is not known.
-        probes: the run's `probe/results.json`; left out where there is none.
+        probes: the `results.json` of the run's probes, one a target.
     """
     sections = [*_opening(structure), "## Load it\n"]
+    if own_encoder(structure):
+        sections.append(
+            "This backbone is blocklearn's own: `pip install blocklearn`, whose import makes timm know it.\n"
+        )
+    if structure.get("patches"):
+        sections.append(_patches_told(structure["patches"]))
     if "timm" in formats:
         sections.append(f"With timm:\n\n```python\n{timm_code(structure, names)}```\n")
     if "torchvision" in formats:
@@ -62,40 +75,62 @@ def write_model_card(
         sections.append(
             f"`{EXPORTED_HEADS}` holds the pooling head of every block as `STAGE/TENSOR` (first weights: {shapes}). Where "
             "it is `conv` and `norm`, the published feature is the mean over all positions of "
-            "`relu(batch_norm(conv(features)))`.\n"
+            "`relu(batch_norm(conv(features)))`. Tensors named `STAGE/context.` are of a context network, which reads the "
+            "stage's features over time or over the grid of patches.\n"
         )
     if recipe:
         sections.append("## Recipe\n\n" + "".join(_recipe_lines(recipe)))
-    if probes and probes.get("rows"):
-        sections.append(_probe_table(probes))
+    sections += [_probe_table(results) for results in probes if results.get("rows")]
     if structure["blocks"]:
-        sections.append("## Reference\n\nBlockwise Self-Supervised Learning at Scale, arXiv:2302.01647.\n")
+        paper = _paper(structure)
+        sections.append(f"## Reference\n\n{REFERENCES[paper]}, arXiv:{paper}.\n")
     return "\n".join(sections)
 
 
 def _opening(structure: Mapping[str, Any]) -> list[str]:
     """Front matter, title and what it is; of a file that does not say how it was trained, nothing is claimed."""
     name, blocks = structure["backbone"], structure["blocks"]
+    sound = own_encoder(structure) is SpeechEncoder
+    kind, task = ("A speech", "feature-extraction") if sound else ("An image", "image-feature-extraction")
     backbone = f"- Backbone: timm `{name}`{_arguments_told(structure)}\n"
     if not blocks:
         told = (
-            "An image backbone without classifier, read from a file of weights that does not say how it was trained.\n"
+            f"{kind} backbone without classifier, read from a file of weights that does not say how it was trained.\n"
         )
-        return [FRONT_MATTER.format(more=""), f"# {name}\n", told, backbone]
+        return [FRONT_MATTER.format(task=task, more=""), f"# {name}\n", told, backbone]
     if len(blocks) == 1:
         how, told = "end to end", "trained end to end by one objective."
     else:
         how = f"in {len(blocks)} blocks"
         told = (
             "trained block by block: each block has a local objective of its own, and no gradient crosses a block's border "
-            "(arXiv:2302.01647)."
+            f"(arXiv:{_paper(structure)})."
         )
+    tags = f"- blockwise-learning\n- arxiv:{_paper(structure)}\n"
     return [
-        FRONT_MATTER.format(more=BLOCKWISE_TAGS),
+        FRONT_MATTER.format(task=task, more=tags),
         f"# {name}, trained {how}\n",
-        f"An image backbone without classifier, {told}\n",
-        f"{backbone}- Blocks: {' | '.join(' + '.join(block) for block in blocks)}\n",
+        f"{kind} backbone without classifier, {told}\n",
+        f"{backbone}- Blocks: {' | '.join(' + '.join(block) or OBJECTIVE_ALONE for block in blocks)}\n",
     ]
+
+
+def _paper(structure: Mapping[str, Any]) -> str:
+    """Whose way of training it is, as far as the network tells."""
+    return GREEDY if structure.get("patches") or own_encoder(structure) else BLOCKWISE
+
+
+def _patches_told(patches: Mapping[str, int]) -> str:
+    size, stride, grid = (patches[key] for key in ("size", "stride", "grid"))
+    whole = size + (grid - 1) * stride
+    cut = f"unfold(2, {size}, {stride}).unfold(3, {size}, {stride})"
+    return (
+        f"It was trained on patches, not on whole images: normalised images of {whole} x {whole} pixels are cut into "
+        f"{grid} x {grid} patches of {size} pixels, {stride} from one to the next, and each passes the backbone by itself. "
+        "The feature of an image is the mean over positions and patches, here of maps `(B, C, H, W)`:\n\n```text\n"
+        f"patches = images.{cut}.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)\n"
+        f"feature = model.forward_features(patches).mean(dim=(2, 3)).unflatten(0, (-1, {grid * grid})).mean(dim=1)\n```\n"
+    )
 
 
 def no_twin(structure: Mapping[str, Any]) -> str:
@@ -123,6 +158,8 @@ def _recipe_lines(recipe: Mapping[str, Any]) -> list[str]:
 
 def _told(value: Any) -> str:
     """A part of a configuration in one line: `JointEmbedding(pooling=ExpandPooling(width=2048))`."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_told, value))}]"
     if not isinstance(value, Mapping):
         return str(value)
     if "class_path" not in value:
@@ -136,7 +173,8 @@ def _probe_table(probes: Mapping[str, Any]) -> str:
         f"{row['top5']:.2f} |\n"
         for row in probes["rows"]
     ]
+    target = f", {probes['target']}" if probes.get("target") else ""
     return (
-        f"## Probes\n\nOn {probes['dataset']} ({probes['num_classes']} classes), accuracy in %.\n\n"
+        f"## Probes{target}\n\nOn {probes['dataset']} ({probes['num_classes']} classes), accuracy in %.\n\n"
         "| stage | feature | learning rate | epochs | top-1 | top-5 |\n|---|---|---|---|---|---|\n" + "".join(lines)
     )

@@ -8,6 +8,7 @@ from torch import nn
 
 from blocklearn.blocks.backbone import create_backbone
 from blocklearn.blocks.checkpoint import EXPORTED
+from blocklearn.encoders import PreActResNet, SpeechEncoder
 from blocklearn.interop.trained import torchvision_twin
 
 TORCHVISION_FILE = "pytorch_model_torchvision.pth"
@@ -15,7 +16,8 @@ TORCHVISION_FILE = "pytorch_model_torchvision.pth"
 
 def timm_code(structure: Mapping[str, Any], names: Collection[str]) -> str:
     """Builds the backbone with timm as `model` and loads `model.safetensors` from the working folder, strictly; of the
-    families that have weights behind `forward_features` (VGG, MobileNetV3, ConvNeXt), only those are not loaded.
+    families that have weights behind `forward_features` (VGG, MobileNetV3, ConvNeXt), only those are not loaded. For a
+    backbone of blocklearn's own it imports what registers it with timm.
 
     Args:
         structure: `BlockwiseModule.structure`.
@@ -23,7 +25,7 @@ def timm_code(structure: Mapping[str, Any], names: Collection[str]) -> str:
     """
     arguments = "".join(f", {key}={value!r}" for key, value in structure["backbone_kwargs"].items())
     stem = small_stem_code(structure)
-    needed = "import torch\n" if stem else ""
+    needed = ("import torch\n" if stem else "") + ("import blocklearn.encoders\n" if own_encoder(structure) else "")
     strict = set(_on_meta(structure, small_stem=False).state_dict()) <= set(names)
     return (
         f"import timm\n{needed}from safetensors.torch import load_file\n\n"
@@ -32,6 +34,12 @@ def timm_code(structure: Mapping[str, Any], names: Collection[str]) -> str:
         f"{'' if strict else '  # what lies behind forward_features is not in the file'}\n"
         "model.eval()\n"
     )
+
+
+def own_encoder(structure: Mapping[str, Any]) -> type[nn.Module] | None:
+    """The class of the backbone where it is one of blocklearn's own, which timm knows only when blocklearn is imported."""
+    made = type(_on_meta(structure, small_stem=False))
+    return made if issubclass(made, (PreActResNet, SpeechEncoder)) else None
 
 
 def torchvision_code(structure: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""What is kept of a trained network, read from its file: the backbone and the pooling heads, never the projectors."""
+"""What is kept of a trained network, read from its file: the backbone, the pooling heads and context networks, never the
+projectors."""
 
 import json
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ TORCHVISION_RESNETS = (
     "wide_resnet50_2",
     "wide_resnet101_2",
 )
+KEPT_PARTS = {"pooling": "", "context": "context."}  # of an objective, and how their tensors' names begin in a file
 HARMLESS = {"zero_init_last"}  # arguments of timm's ResNet that only say how it is initialised
 
 
@@ -39,7 +41,7 @@ class TrainedWeights(NamedTuple):
         structure: `BlockwiseModule.structure`: backbone, its arguments, the grouping into blocks; an empty grouping where
             the file does not say how it was trained.
         backbone: tensors under timm's names, without classifier.
-        heads: tensors of the pooling heads, by the stage they sit on.
+        heads: tensors of the pooling heads, by the stage they sit on; those of a context network begin with `context.`.
     """
 
     structure: dict[str, Any]
@@ -72,10 +74,11 @@ def read_trained(path: str | Path, backbone: str | None = None) -> TrainedWeight
     load_weights(network, {name: saved[name] for name in network.state_dict() if name in saved}, path)
     heads: dict[str, dict[str, Tensor]] = {}
     for index, block in enumerate(network.walked):
-        prefix = f"blocks.{index}.objective.pooling."
-        head = {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}
-        if head:
-            heads[block.specs[-1].name] = head
+        for part, renamed in KEPT_PARTS.items():
+            prefix = f"blocks.{index}.objective.{part}."
+            head = {renamed + n.removeprefix(prefix): tensor for n, tensor in saved.items() if n.startswith(prefix)}
+            if head:
+                heads.setdefault(block.spec.name, {}).update(head)
     return TrainedWeights(network.structure, network.backbone_state_dict(), heads)
 
 
@@ -90,7 +93,8 @@ def read_structure(path: str | Path) -> dict[str, Any] | None:
     keys = ("backbone_kwargs", "blocks", "small_stem")
     if not {"backbone", *keys} <= about.keys():
         return None
-    return {"backbone": about["backbone"], **{key: json.loads(about[key]) for key in keys}}
+    structure = {"backbone": about["backbone"], **{key: json.loads(about[key]) for key in keys}}
+    return {**structure, "patches": json.loads(about.get("patches", "null"))}  # none in files of blocklearn 0.1
 
 
 def torchvision_twin(structure: Mapping[str, Any]) -> str | None:

@@ -1,6 +1,6 @@
 """Optimizers and learning-rate curves; plain PyTorch."""
 
 from blocklearn.optim.lars import LARS
-from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
+from blocklearn.optim.warmup_cosine import ConstantLR, LRSchedule, WarmupCosine
 
-__all__ = ["LARS", "LRSchedule", "WarmupCosine"]
+__all__ = ["LARS", "ConstantLR", "LRSchedule", "WarmupCosine"]

@@ -6,13 +6,15 @@ from typing import Any
 
 from blocklearn.evaluation.linear_probe import ProbeRow
 from blocklearn.interop.files import replacing
-from blocklearn.reporting.tables import NAMES
+from blocklearn.reporting.tables import feature_name, feature_order
 
 STYLES: dict[str, dict[str, Any]] = {
     "raw": {"linestyle": "-", "marker": "o"},
     "head": {"linestyle": "--", "marker": "s", "markerfacecolor": "white"},
+    "context": {"linestyle": "-.", "marker": "D", "markersize": 8, "markerfacecolor": "none"},
     "finetuned": {"linestyle": ":", "marker": "^"},
 }
+OTHER_STYLE: dict[str, Any] = {"linestyle": ":", "marker": "v"}
 
 
 def plot_accuracy(runs: Mapping[str, Sequence[ProbeRow]], title: str, path: Path) -> None:
@@ -24,13 +26,17 @@ def plot_accuracy(runs: Mapping[str, Sequence[ProbeRow]], title: str, path: Path
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for color, (run, rows) in enumerate(runs.items()):
-        for feature, style in STYLES.items():
-            points = [(row.index, row.top1) for row in rows if row.feature == feature]
-            if points:
-                label = f"{run}, {NAMES[feature]}" if run else NAMES[feature]
-                axes.plot(*zip(*points, strict=True), color=f"C{color}", label=label, **style)
-    stages = {row.index: row.stage for rows in runs.values() for row in rows}
-    axes.set_xticks(list(stages), list(stages.values()))
+        for feature in feature_order(rows):
+            points = sorted((row.index, row.top1) for row in rows if row.feature == feature)
+            label = f"{run}, {feature_name(feature)}" if run else feature_name(feature)
+            style = STYLES.get(feature, OTHER_STYLE)
+            axes.plot(*zip(*points, strict=True), color=f"C{color}", label=label, **style)
+    stages: dict[int, list[str]] = {}
+    for row in sorted((row for rows in runs.values() for row in rows), key=lambda row: row.index):
+        names = stages.setdefault(row.index, [])
+        if row.stage not in names:
+            names.append(row.stage)
+    axes.set_xticks(list(stages), [" / ".join(names) for names in stages.values()])
     axes.set(title=title, xlabel="stage", ylabel="top-1 accuracy (%)")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)

@@ -1,6 +1,6 @@
 """Tables for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -9,7 +9,18 @@ from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.evaluation.isolation import Reach
 from blocklearn.evaluation.linear_probe import ProbeRow
 
-NAMES = {"raw": "global average", "head": "pooling head", "finetuned": "fine-tuned"}
+NAMES = {"raw": "global average", "head": "pooling head", "context": "context", "finetuned": "fine-tuned"}
+
+
+def feature_name(feature: str) -> str:
+    """What a feature is called for people; one of a user's own objective keeps its name."""
+    return NAMES.get(feature, feature)
+
+
+def feature_order(rows: Iterable[ProbeRow]) -> list[str]:
+    """The kinds of feature that there are, in the order in which they are shown."""
+    there = dict.fromkeys(row.feature for row in rows)
+    return [name for name in NAMES if name in there] + [name for name in there if name not in NAMES]
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -26,7 +37,7 @@ def print_blocks(network: BlockwiseModule) -> None:
     """What is about to be trained."""
     rows = []
     for block in network.walked:
-        spec = block.specs[-1]
+        spec = block.spec
         own, head = (sum(p.numel() for p in part.parameters()) for part in (block.stages, block.objective))
         rows.append((block.name, block.stage_names, f"{spec.channels}", f"1/{spec.stride}", f"{own:,}", f"{head:,}"))
     kwargs = ", ".join(f"{name}={value}" for name, value in network.structure["backbone_kwargs"].items())
@@ -61,18 +72,23 @@ def print_reach(rows: Sequence[Reach]) -> bool:
 
 def print_probe(rows: Sequence[ProbeRow], title: str) -> None:
     """The results of the linear probes, or of fine-tuning."""
-    lines = [(f"{row.index} {row.stage}", NAMES[row.feature], f"{row.top1:.2f}", f"{row.top5:.2f}") for row in rows]
+    lines = [
+        (f"{row.index} {row.stage}", feature_name(row.feature), f"{row.top1:.2f}", f"{row.top5:.2f}") for row in rows
+    ]
     print_table(f"{title}, accuracy in %", ("stage", "feature", "top-1", "top-5"), lines)
 
 
-def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], dataset: str) -> None:
-    """Top-1 by block and feature, one column a run."""
-    top1 = {(run, row.index, row.feature): f"{row.top1:.1f}" for run, rows in runs.items() for row in rows}
-    places = sorted(
-        {(row.feature != "raw", row.index, row.stage, row.feature) for rows in runs.values() for row in rows}
-    )
-    lines = [
-        (f"{index} {stage}", NAMES[feature], *(top1.get((run, index, feature), "-") for run in runs))
-        for _, index, stage, feature in places
-    ]
-    print_table(f"Linear probes on {dataset}, top-1 accuracy in %", ("block", "feature", *runs), lines)
+def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], title: str) -> None:
+    """Top-1 by stage and feature, one column a run; a star marks the best of several in a line."""
+    top1 = {(run, row.index, row.stage, row.feature): row.top1 for run, rows in runs.items() for row in rows}
+    order = feature_order(row for rows in runs.values() for row in rows)
+    places = sorted({(order.index(row.feature), row.index, row.stage) for rows in runs.values() for row in rows})
+    lines = []
+    for number, index, stage in places:
+        values = [top1.get((run, index, stage, order[number])) for run in runs]
+        there = [value for value in values if value is not None]
+        shown = ["-" if value is None else f"{value:.1f}" for value in values]
+        best = f"{max(there):.1f}" if len(there) > 1 else None
+        cells = [f"*{value}" if value == best else value for value in shown]
+        lines.append((f"{index} {stage}", feature_name(order[number]), *cells))
+    print_table(f"{title}, top-1 accuracy in %, * the best of a line", ("stage", "feature", *runs), lines)

@@ -62,7 +62,8 @@ def test_a_grouping_out_of_order_or_shared_too_far_is_refused(blocks: list[list[
         ([["layer1"], ["layer5"]], r"no stage 'layer5'; its stages are layer1, .* cut behind stem, layer1.0, "),
         ([["layer1"], ["layer2"]], "layer3, layer4 is in none"),
         ([["layer1"], ["layer3"], ["layer4"]], "layer2 is in none"),
-        ([["layer1", "layer2"], [], ["layer3", "layer4"]], "no block may be empty"),
+        ([[], ["layer1", "layer2"], ["layer3", "layer4"]], "the first block may not be empty"),
+        ([["layer1", "layer2"], [], ["layer2", "layer3", "layer4"]], "every stage must be in one block"),
     ],
 )
 def test_a_grouping_that_does_not_fit_says_why(blocks: list[list[str]], complaint: str) -> None:

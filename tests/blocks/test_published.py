@@ -115,7 +115,7 @@ def test_a_plain_resnet50_state_is_read_in_all_its_forms(
     theirs, ours = torchvision_features(resnet, x), our_features(network, x)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     (record,) = caplog.records
-    assert "these pooling heads keep their initial weights: layer1 (not in the file)" in record.getMessage()
+    assert "these heads keep their initial weights: layer1 (not in the file)" in record.getMessage()
 
 
 def test_a_state_in_safetensors_is_read(tmp_path: Path) -> None:

@@ -71,6 +71,6 @@ def test_a_resumed_loader_goes_on_with_the_next_batch_and_only_once() -> None:
     assert [b.index.tolist() for b in resumed] == whole
 
 
-def test_fewer_images_than_a_batch_is_one_clear_line() -> None:
-    with pytest.raises(UserError, match="has 32 images for training, fewer than one batch of 64"):
+def test_fewer_samples_than_a_batch_is_one_clear_line() -> None:
+    with pytest.raises(UserError, match="has 32 samples for training, fewer than one batch of 64"):
         small_data(batch_size=64).train_dataloader()

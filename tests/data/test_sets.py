@@ -36,7 +36,7 @@ def test_digits_are_all_there_and_the_held_out_part_is_stratified() -> None:
 
 def test_digit_views_have_the_stated_statistics() -> None:
     data = Digits(image_size=24)
-    images = data.pretraining_images()
+    images = data.pretraining_samples()
     pixels = torch.stack([data.recipe.plain_view(images[i][0]) for i in range(200)])
     assert abs(float(pixels.mean())) < 0.1
     assert float(pixels.std()) == pytest.approx(1, abs=0.1)
@@ -45,18 +45,18 @@ def test_digit_views_have_the_stated_statistics() -> None:
 @pytest.mark.parametrize("test_name", ["val", "test"])
 def test_a_folder_with_test_images(tmp_path: Path, test_name: str) -> None:
     data = folder_data(make_folder(tmp_path, {"train": 6, test_name: 2}))
-    assert (len(data.pretraining_images()), len(data.test_images()), data.num_classes) == (12, 4, 2)
+    assert (len(data.pretraining_samples()), len(data.test_samples()), data.num_classes) == (12, 4, 2)
     batch = next(iter(data.train_dataloader()))
     assert [tuple(v.shape) for v in batch.views] == [(4, 3, 16, 16)] * 2
 
 
 def test_a_folder_without_test_images_keeps_some_out_of_training(tmp_path: Path) -> None:
     data = folder_data(make_folder(tmp_path, {"train": 10}))
-    train, test = ({p for p, _ in images.files} for images in (data.pretraining_images(), data.test_images()))
+    train, test = ({p for p, _ in images.files} for images in (data.pretraining_samples(), data.test_samples()))
     assert (len(train), len(test), train & test) == (16, 4, set())
     assert data.title == f"{tmp_path.name}, 20% held out"
     again = folder_data(tmp_path)
-    assert {p for p, _ in again.test_images().files} == test
+    assert {p for p, _ in again.test_samples().files} == test
 
 
 def test_class_folders_in_the_root_itself(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_images_without_classes_pretrain_and_others_probe(tmp_path: Path) -> Non
     labelled = make_folder(tmp_path / "labelled", {"train": 3, "test": 1})
     data = folder_data(tmp_path / "plain", probe_root=labelled)
     assert next(iter(data.train_dataloader())).label.tolist() == [-1] * 4
-    assert len(data.probe_images()) == 6
+    assert len(data.probe_samples()) == 6
     with pytest.raises(UserError, match="has no class folders to probe"):
-        folder_data(tmp_path / "plain").probe_images()
+        folder_data(tmp_path / "plain").probe_samples()
 
 
 def test_a_missing_folder_is_named_with_the_way_out(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_test_class_that_training_lacks_is_named(tmp_path: Path) -> None:
     make_folder(tmp_path, {"train": 3})
     make_folder(tmp_path, {"val": 1}, classes=("cat", "eel"))
     with pytest.raises(UserError, match="class eel of .* is not among the classes"):
-        folder_data(tmp_path).test_images()
+        folder_data(tmp_path).test_samples()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -134,11 +134,11 @@ def test_fashion_mnist_is_read_from_its_published_archives(tmp_path: Path) -> No
     write_idx(tmp_path, "train", 12)
     write_idx(tmp_path, "t10k", 4)
     data = FashionMNIST(tmp_path, batch_size=4, num_workers=0)
-    assert (len(data.pretraining_images()), len(data.test_images())) == (12, 4)
-    assert data.probe_images()[11][1] == 1
+    assert (len(data.pretraining_samples()), len(data.test_samples())) == (12, 4)
+    assert data.probe_samples()[11][1] == 1
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
     with pytest.raises(UserError, match="cannot read .*t10k-labels"):
-        data.test_images()
+        data.test_samples()
 
 
 def test_cifar_is_read_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,14 +160,14 @@ def test_cifar_is_read_by_torchvision(tmp_path: Path, monkeypatch: pytest.Monkey
     meta_name, md5 = write("batches.meta", {"label_names": list("abcdefghij")})
     monkeypatch.setattr(Set, "meta", {"filename": meta_name, "key": "label_names", "md5": md5})
     data = CIFAR10(tmp_path, num_workers=0)
-    assert len(data.pretraining_images()) == 3
-    assert data.test_images()[2][1] == 2
+    assert len(data.pretraining_samples()) == 3
+    assert data.test_samples()[2][1] == 2
 
 
 def test_synthetic_images_are_a_function_of_their_position() -> None:
-    first, second = Synthetic().pretraining_images(), Synthetic().pretraining_images()
+    first, second = Synthetic().pretraining_samples(), Synthetic().pretraining_samples()
     assert first[5][0].tobytes() == second[5][0].tobytes()
-    assert first[5][0].tobytes() != Synthetic().test_images()[5][0].tobytes()
+    assert first[5][0].tobytes() != Synthetic().test_samples()[5][0].tobytes()
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"image_size": 0}, {"num_workers": -1}])

@@ -9,7 +9,7 @@ import torch
 from small import OBJECTIVE, small_batch, small_network
 from torch import Tensor, nn
 
-from blocklearn import Batch, JointEmbedding, StageSpec
+from blocklearn import Batch, JointEmbedding, Patches, PatchInfoNCE, PixelCNN, StageSpec
 from blocklearn.__main__ import main
 from blocklearn.blocks.objective import ObjectiveOutput
 from blocklearn.evaluation.isolation import measure_reach
@@ -44,6 +44,21 @@ def test_a_sound_network_has_a_diagonal_of_norms() -> None:
         assert row.norms[i] is not None
         assert row.norms[i] > 0  # pyright: ignore[reportOptionalOperand]
         assert row.leaks_into == []
+        assert row.unreached == []
+
+
+def test_a_network_on_patches_and_an_objective_without_a_stage_are_measured() -> None:
+    greedy = partial(PatchInfoNCE, steps=1, negatives=4)
+    cpc = partial(greedy, context=partial(PixelCNN, layers=1))
+    network = small_network(
+        objective=greedy,
+        objectives=[None] * 4 + [cpc],
+        blocks=[["layer1"], ["layer2"], ["layer3"], ["layer4"], []],
+        patches=Patches(size=16, stride=8, grid=3),
+    )
+    rows = measure_reach(network, small_batch())
+    for i, row in enumerate(rows):
+        assert [norm is not None for norm in row.norms] == [i == j for j in range(5)]
         assert row.unreached == []
 
 

@@ -1,11 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from small import same_weights, small_data, small_network, small_trainer, weights
 
 from blocklearn import UserError
-from blocklearn.evaluation.linear_probe import LinearProbe, ProbeRow, ProbeSettings, collect_features, run_linear_probe
+from blocklearn.evaluation.cached_features import collect_features
+from blocklearn.evaluation.linear_probe import LinearProbe, ProbeRow, ProbeSettings, run_linear_probe
 
 
 def probe(tmp_path: Path, network=None, **settings: object) -> list[ProbeRow]:
@@ -99,6 +101,59 @@ def test_the_published_probe_is_the_default() -> None:
     assert float(probe.classifiers[1].bias.detach().abs().max()) == 0
 
 
-def test_values_out_of_range_are_refused() -> None:
-    with pytest.raises(UserError, match="probe: epochs"):
-        ProbeSettings(epochs=0)
+def test_the_default_is_sgd_on_a_cosine() -> None:
+    parts = LinearProbe(small_network(), 4, ProbeSettings(epochs=4)).configure_optimizers()
+    optimizer, schedule = parts["optimizer"], parts["lr_scheduler"]
+    assert type(optimizer) is torch.optim.SGD
+    assert optimizer.defaults["momentum"] == 0.9
+    rates = []
+    for _ in range(5):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447, 0], abs=1e-6)
+
+
+def test_greedy_infomaxs_probe_is_adam_at_a_constant_rate(tmp_path: Path) -> None:
+    chosen = {"lr": 0.001, "weight_decay": 0.0, "optimizer": "adam", "lr_schedule": "constant"}
+    parts = LinearProbe(small_network(), 4, ProbeSettings(**chosen)).configure_optimizers()
+    assert parts.keys() == {"optimizer"}
+    assert type(parts["optimizer"]) is torch.optim.Adam
+    defaults = parts["optimizer"].defaults
+    assert [defaults[name] for name in ("lr", "betas", "eps", "weight_decay")] == [0.001, (0.9, 0.999), 1e-8, 0]
+    rows = probe(tmp_path, **{**chosen, "lr": 0.01}, epochs=40)
+    assert max(row.top1 for row in rows) > 50
+
+
+def test_a_batch_of_one_is_enough_without_batchnorm(tmp_path: Path) -> None:
+    rows = probe(tmp_path, batch_size=1, standardise=False, augment=True)
+    assert len(rows) == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"epochs": 0}, "probe: epochs and batch_size must be at least 1"),
+        ({"batch_size": 0}, "probe: epochs and batch_size must be at least 1"),
+        ({"weight_decay": -1.0}, "weight_decay at least 0"),
+        ({"batch_size": 1, "standardise": True}, "batch_size must be at least 2"),
+        ({"batch_size": 1, "finetune": True}, "batch_size must be at least 2"),
+    ],
+)
+def test_values_out_of_range_are_refused(settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        ProbeSettings(**settings)
+
+
+def test_every_evaluation_has_a_name_and_a_title_of_its_own() -> None:
+    tenth = {"labelled_part": 0.1}
+    chosen = [
+        (ProbeSettings(), None, "probe", "Linear probes"),
+        (ProbeSettings(), "digit", "probe_digit", "Linear probes (digit)"),
+        (ProbeSettings(**tenth), None, "probe_0.1", "Linear probes with 10% of the labels"),
+        (ProbeSettings(**tenth), "digit", "probe_digit_0.1", "Linear probes (digit) with 10% of the labels"),
+        (ProbeSettings(finetune=True), "digit", "finetune_digit", "Fine-tuning (digit)"),
+        (ProbeSettings(finetune=True, **tenth), None, "finetune_0.1", "Fine-tuning with 10% of the labels"),
+    ]
+    for settings, target, name, title in chosen:
+        assert (settings.name(target), settings.title(target)) == (name, title)

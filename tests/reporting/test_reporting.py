@@ -1,11 +1,16 @@
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
+from blocklearn import UserError
 from blocklearn.evaluation.linear_probe import ProbeRow
 from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb
 from blocklearn.reporting.plots import plot_accuracy
+from blocklearn.reporting.results import ProbeResults, read_results, write_results
 from blocklearn.reporting.tables import print_comparison, print_probe
 
 ROWS = [ProbeRow(f"layer{k}", k, feature, 0.1, 10, 50.0 + k, 90.0) for k in (1, 2) for feature in ("raw", "head")]
@@ -44,6 +49,71 @@ def test_the_comparison_has_a_dash_where_a_run_has_no_such_feature(capsys: pytes
     assert len(lines) == 2
     assert "52.0 │" in lines[0]
     assert lines[1].rstrip("│ ").endswith("-")
+
+
+def table_cells(printed: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
+
+
+def test_the_comparison_marks_the_best_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    better = [replace(row, top1=row.top1 + (1 if row.index == 1 else -1)) for row in ROWS if row.feature == "raw"]
+    print_comparison({"one": ROWS, "two": better, "same": better}, "digits")
+    assert table_cells(capsys.readouterr().out) == [
+        ["1 layer1", "global average", "51.0", "*52.0", "*52.0"],
+        ["2 layer2", "global average", "*52.0", "51.0", "51.0"],
+        ["1 layer1", "pooling head", "51.0", "-", "-"],
+        ["2 layer2", "pooling head", "52.0", "-", "-"],
+    ]
+
+
+def test_other_stages_of_the_same_number_have_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    mine = [ProbeRow("conv1", 1, "raw", 0.1, 10, 30.0, 90.0), ProbeRow("conv1", 1, "mine", 0.1, 10, 31.0, 90.0)]
+    print_comparison({"one": ROWS[:1], "two": mine}, "digits")
+    assert table_cells(capsys.readouterr().out) == [
+        ["1 conv1", "global average", "-", "30.0"],
+        ["1 layer1", "global average", "51.0", "-"],
+        ["1 conv1", "mine", "-", "31.0"],
+    ]
+
+
+def test_the_picture_shows_every_feature_at_its_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (drawn.append(figure), path.touch()))
+    context = ProbeRow("layer2", 2, "context", 0.1, 10, 70.0, 90.0)
+    plot_accuracy(
+        {"a": [*reversed(ROWS), context], "b": [replace(ROWS[0], stage="conv1", feature="mine")]}, "", tmp_path / "p"
+    )
+    (axes,) = drawn[0].axes
+    lines = {line.get_label(): [list(data) for data in line.get_data()] for line in axes.lines}
+    assert lines == {
+        "a, global average": [[1, 2], [51, 52]],
+        "a, pooling head": [[1, 2], [51, 52]],
+        "a, context": [[2], [70]],
+        "b, mine": [[1], [51]],
+    }
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["layer1 / conv1", "layer2"]
+    assert axes.get_ylabel().endswith("(%)")
+
+
+def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
+    results = ProbeResults("run/last.ckpt", "digits", "speaker", 6, {"epochs": 3, "labelled_part": 0.1}, ROWS)
+    write_results(results, tmp_path / "results.json")
+    assert read_results(tmp_path / "results.json") == results
+    assert results.title == "Linear probes (speaker) with 10% of the labels on digits"
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content.keys() >= {"checkpoint", "dataset", "target", "num_classes", "rows"}
+    del content["target"], content["settings"]  # as blocklearn 0.1 wrote them
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert read_results(tmp_path / "results.json").title == "Linear probes on digits"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"rows": [{"stage": "layer1"}]}', '{"rows": 3}'])
+def test_damaged_results_are_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(UserError, match=r"r.json is damaged, or not written by blocklearn test"):
+        read_results(tmp_path / "r.json")
+    with pytest.raises(UserError, match=r"cannot read .*none.json: No such file"):
+        read_results(tmp_path / "none.json")
 
 
 def test_the_picture_is_a_png(tmp_path: Path) -> None:
