@@ -113,7 +113,7 @@ def test_a_sweep_asks_for_nothing_that_its_recipe_refuses(path: Path) -> None:
     for name, options in values.items():
         for option in options:
             parsed = parser().parse_args(["--config", str(recipe), f"--{name}={option}"])  # as wandb's agent says it
-            assert parsed.model.backbone == "resnet50"
+            assert parsed.model.backbone == yaml.safe_load(recipe.read_text())["model"]["backbone"]
 
 
 @pytest.mark.slow
