@@ -77,6 +77,8 @@ class PatchInfoNCE(Objective):
         self.spec, self.steps, self.skip, self.negatives = spec, steps, skip, negatives
         self.grid, self.gather = grid, gather
         self.context = context(spec.channels) if context else None
+        if self.context:
+            self.context.require("map")
         width = self.context.out_channels if self.context else spec.channels
         self.pooled_width = self.context.out_channels if self.context else None
         self.predictors = nn.ModuleDict(

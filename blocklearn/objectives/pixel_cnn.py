@@ -20,6 +20,8 @@ class PixelCNN(Context):
         ValueError: for no layers.
     """
 
+    reads = "map"
+
     def __init__(self, channels: int, layers: int = 4) -> None:
         super().__init__()
         if layers < 1:

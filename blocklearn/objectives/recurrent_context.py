@@ -16,6 +16,8 @@ class RecurrentContext(Context):
             reaches the current position only (the released code's `remove_BPTT`).
     """
 
+    reads = "sound"
+
     def __init__(self, channels: int, hidden: int = 256, bptt: bool = True) -> None:
         super().__init__()
         self.out_channels = hidden

@@ -71,6 +71,8 @@ class TemporalInfoNCE(Objective):
         self.spec, self.steps, self.negatives = spec, steps, negatives
         self.sampling, self.window, self.gather = sampling, window, gather
         self.context = context(spec.channels) if context else None
+        if self.context:
+            self.context.require("sound")
         width = self.context.out_channels if self.context else spec.channels
         self.pooled_width = self.context.out_channels if self.context else None
         self.predictor = nn.Linear(width, steps * spec.channels, bias=False)

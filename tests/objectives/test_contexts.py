@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blocklearn import PixelCNN, RecurrentContext
+from blocklearn import PatchInfoNCE, PixelCNN, RecurrentContext, StageSpec, TemporalInfoNCE, UserError
 from blocklearn.objectives.pixel_cnn import GatedLayer
 
 
@@ -85,3 +85,10 @@ def test_a_gated_layer_equals_its_masked_convolutions() -> None:
 def test_no_layers_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one layer"):
         PixelCNN(4, layers=0)
+
+
+def test_a_context_network_of_the_other_kind_is_refused_when_the_network_is_built() -> None:
+    with pytest.raises(UserError, match="PixelCNN does not read sound: take another context, such as RecurrentContext"):
+        TemporalInfoNCE(StageSpec("conv5", 4, 160, "NCL"), context=PixelCNN)
+    with pytest.raises(UserError, match="RecurrentContext does not read maps: take another context, such as PixelCNN"):
+        PatchInfoNCE(StageSpec("layer1", 4, 4), context=RecurrentContext)
