@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, seed_everything
 from small import StopAt, same_weights, small_data, small_trainer, weights
-from sounds import write_spoken_digits
+from sounds import write_librispeech, write_spoken_digits
 
 from blocklearn import (
     BlockwiseModule,
@@ -18,11 +18,14 @@ from blocklearn import (
     RecurrentContext,
     Sequential,
     Simultaneous,
+    Supervised,
     TemporalInfoNCE,
     UserError,
 )
-from blocklearn.data import CropViews, KeyedDataModule, SpokenDigits
+from blocklearn.callbacks import CacheFrozenBlocks
+from blocklearn.data import CropViews, KeyedDataModule, LibriSpeech, SpokenDigits
 from blocklearn.evaluation.isolation import measure_reach
+from blocklearn.evaluation.linear_probe import ProbeSettings, run_linear_probe
 
 CONTRAST = partial(TemporalInfoNCE, steps=3, negatives=4)
 NETWORKS: dict[str, Any] = {
@@ -150,3 +153,20 @@ def test_grey_images_for_a_colour_backbone_are_refused_before_training(tmp_path:
 def test_data_of_another_kind_is_refused_before_training(kind: str, other: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         small_trainer(tmp_path).fit(NETWORKS[kind](), datamodule=data_for(other, tmp_path))
+
+
+def test_a_label_for_every_frame_is_refused_by_an_objective_that_takes_one_a_sample(tmp_path: Path) -> None:
+    data = LibriSpeech(write_librispeech(tmp_path), target="phone", num_workers=0, batch_size=2)
+    network = BlockwiseModule(
+        partial(Supervised, num_classes=41), backbone="gim_speech", backbone_kwargs={"channels": 4}
+    )
+    with pytest.raises(UserError, match="a label for every frame, the objective takes one a sample"):
+        small_trainer(tmp_path).fit(network, datamodule=data)
+
+
+def test_a_run_with_cached_frozen_blocks_can_be_probed_with_its_own_configuration(tmp_path: Path) -> None:
+    data = data_for("vision", tmp_path)
+    network = NETWORKS["vision"]()
+    settings = ProbeSettings(epochs=1, batch_size=4)
+    rows = run_linear_probe(network, data, settings, small_trainer(tmp_path, callbacks=[CacheFrozenBlocks()]))
+    assert len(rows) == 3

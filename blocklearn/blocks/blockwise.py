@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
-from timm.layers import PatchEmbed  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -13,6 +12,7 @@ from blocklearn.batch import Batch
 from blocklearn.blocks.backbone import create_backbone
 from blocklearn.blocks.block import Block, BlockSettings
 from blocklearn.blocks.checkpoint import STRUCTURE, check_fit, is_checkpoint, load_weights, read_weights
+from blocklearn.blocks.data_check import require_fit
 from blocklearn.blocks.grouping import Grouping, cut_backbone, group_stages
 from blocklearn.blocks.noise import NoiseChoice, build_noise
 from blocklearn.blocks.objective import Objective, ObjectiveFactory, ProjectorFactory
@@ -172,8 +172,9 @@ class BlockwiseModule(IsolatedWalk):
         return x
 
     def feature_specs(self) -> list[FeatureSpec]:
-        """What `stage_features` makes, in its order: `raw`, the global average at the end of every stage, and `head`,
-        the output of the pooling at the end of every block whose objective has one."""
+        """What `stage_features` makes, in its order: `raw`, the global average at the end of every stage, and `head` or
+        `context`, what the objective of a block publishes. Where an empty block has the same as the block before, its
+        stage is called `STAGE.BLOCK`."""
         features: list[FeatureSpec] = []
         index = 0
         for block in self.walked:
@@ -182,7 +183,9 @@ class BlockwiseModule(IsolatedWalk):
                 features.append(FeatureSpec(spec.name, index, "raw", spec.channels))
             if block.objective.pooled_width is not None:
                 kind, width = block.objective.pooled_kind, block.objective.pooled_width
-                features.append(FeatureSpec(block.spec.name, index, kind, width))
+                own = FeatureSpec(block.spec.name, index, kind, width)
+                taken = own.key in {spec.key for spec in features}
+                features.append(own._replace(stage=f"{own.stage}.{block.name}") if taken else own)
         return features
 
     def stage_features(self, x: Tensor) -> Iterator[Tensor]:
@@ -204,49 +207,15 @@ class BlockwiseModule(IsolatedWalk):
                 yield block.objective.framewise(x), block.spec.stride
 
     def setup(self, stage: str) -> None:
-        self.require_fit(self._datamodule)
+        self.require_fit(self._datamodule, learns=stage == "fit")
 
-    def require_fit(self, data: object) -> None:
-        """Refuse data of which the backbone can make nothing: sound for images, another number of channels, images of a
-        size that its patches do not fit. What a data module does not say (`image_size`, `channels`) is not looked at.
+    def require_fit(self, data: object, learns: bool = True) -> None:
+        """Refuse data that this network cannot take (`blocklearn.blocks.data_check`).
 
         Raises:
             UserError: saying what fits.
         """
-        first = next(module for module in self.modules() if isinstance(module, (nn.Conv1d, nn.Conv2d)))
-        channels, image_size = getattr(data, "channels", None), getattr(data, "image_size", None)
-        name, takes_sound = self.structure["backbone"], isinstance(first, nn.Conv1d)
-        if channels and takes_sound != (image_size is None):
-            takes, makes = ("sound", "images") if takes_sound else ("images", "sound")
-            raise UserError(f"backbone: {name} takes {takes}, the data is {makes}: change --model.backbone or --data")
-        if channels and channels != first.in_channels:
-            raise UserError(
-                f"backbone: {name} takes {first.in_channels} channels, the data makes {channels}: add "
-                f"in_chans: {channels} to --model.backbone_kwargs, or change greyscale of --data.recipe"
-            )
-        self.require_image_size(image_size)
-
-    def require_image_size(self, given: int | None) -> None:
-        """Refuse images of a size that the backbone's patches do not fit.
-
-        Raises:
-            UserError: saying which size does.
-        """
-        if self.patches:
-            if given and given != self.patches.image_size:
-                raise UserError(
-                    f"patches: {self.patches.grid} x {self.patches.grid} patches of {self.patches.size} pixels, one every "
-                    f"{self.patches.stride}, cover images of {self.patches.image_size} pixels, the data makes {given}: set "
-                    f"--data.image_size {self.patches.image_size}, or change --model.patches"
-                )
-            given = self.patches.size
-        for module in self.modules():
-            size = getattr(module, "img_size", None)
-            if isinstance(module, PatchEmbed) and module.strict_img_size and size and given and size != (given, given):
-                raise UserError(
-                    f"backbone: {self.structure['backbone']} takes images of {size[0]} pixels, the data makes {given}: set "
-                    f"--data.image_size {size[0]}, or --model.backbone_kwargs '{{img_size: {given}, patch_size: 4}}'"
-                )
+        require_fit(self, data, learns)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Features by `STAGE/KIND`, with the labels and indices of their samples."""
@@ -297,13 +266,15 @@ class BlockwiseModule(IsolatedWalk):
         checkpoint[STRUCTURE] = self.structure
 
     def _heads(self) -> dict[str, nn.Module]:
-        """What objectives publish, by the stage it sits on; a context network's tensors are named `context.NAME`."""
+        """What objectives publish, by the stage it sits on, as in `feature_specs`; a context network's tensors are named
+        `context.NAME`."""
         heads: dict[str, nn.Module] = {}
         for block in self.walked:
             for part in ("pooling", "context"):
                 module = getattr(block.objective, part, None)
                 if module is not None:
-                    heads[block.spec.name] = nn.ModuleDict({part: module}) if part == "context" else module
+                    name = f"{block.spec.name}.{block.name}" if block.spec.name in heads else block.spec.name
+                    heads[name] = nn.ModuleDict({part: module}) if part == "context" else module
         return heads
 
     def _require_same_structure(self, theirs: dict[str, Any], what: str) -> None:
@@ -334,7 +305,9 @@ def one_a_block(count: int, **choices: Any) -> list[dict[str, Any]]:
     """
     for name, choice in choices.items():
         if isinstance(choice, list) and len(choice) != count:
-            raise UserError(f"model: {count} blocks, but {len(choice)} {name}: {choice}; give one a block")
+            raise UserError(
+                f"model: {count} blocks, but {len(choice)} {name}; give one a block, or --model.{name} null for none"
+            )
     return [
         {name: choice[block] if isinstance(choice, list) else choice for name, choice in choices.items()}
         for block in range(count)

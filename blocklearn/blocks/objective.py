@@ -30,10 +30,12 @@ class Objective(nn.Module):
     Attributes:
         pooled_width: components of the feature that `pooled` returns; None where there is none.
         pooled_kind: what that feature is called in tables and files.
+        needs_labels: whether it learns from labels, one a sample.
     """
 
     pooled_width: int | None = None
     pooled_kind: str = "head"
+    needs_labels: bool = False
 
     def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
         """The local loss.

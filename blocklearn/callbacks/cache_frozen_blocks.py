@@ -38,6 +38,8 @@ class CacheFrozenBlocks(Callback):
         self.folder = folder
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, BlockwiseModule):
+            return  # a probe of the run that this callback belongs to: it freezes no blocks of its own
         if trainer.world_size > 1:
             raise UserError(
                 "CacheFrozenBlocks works in one process: set --trainer.devices 1, or leave the callback out"
@@ -52,7 +54,8 @@ class CacheFrozenBlocks(Callback):
         self.on_train_epoch_start(trainer, pl_module)  # a run that is resumed in mid-epoch does not start one
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, BlockwiseModule)
+        if not isinstance(pl_module, BlockwiseModule):
+            return
         frozen = 0
         for block in pl_module.walked:
             if trainer.global_step < pl_module.window(block).stop:
@@ -70,12 +73,12 @@ class CacheFrozenBlocks(Callback):
         trainer.train_dataloader.keyed_sampler.stored_views = folder  # pyright: ignore[reportOptionalMemberAccess]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        assert isinstance(pl_module, BlockwiseModule)
-        if pl_module.entry:
+        if isinstance(pl_module, BlockwiseModule) and pl_module.entry:
             batch.views[:] = _as_handed_over(batch)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, BlockwiseModule)
+        if not isinstance(pl_module, BlockwiseModule):
+            return
         pl_module.entry = 0
         shutil.rmtree(self._folder(trainer), ignore_errors=True)
 

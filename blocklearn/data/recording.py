@@ -11,6 +11,9 @@ from torch import Tensor
 
 from blocklearn.errors import UserError
 
+UNKNOWN_SIZE = 0x7FFF0000  # from here on the size in a RIFF header stands for "not known", as of sound that was piped
+HEADER_SLACK = 8  # bytes; some writers count the RIFF header's own eight in
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
@@ -73,7 +76,8 @@ def open_recording(path: Path, sample_rate: int) -> Recording:
         sample_rate: in Hz, at which to read it.
 
     Raises:
-        UserError: for a file that is missing, empty or no sound file, by name.
+        UserError: for a file that is missing, empty or no sound file, and for a wav that is shorter than its RIFF header
+            says, by name.
     """
     try:
         about = soundfile.info(path)
@@ -81,8 +85,18 @@ def open_recording(path: Path, sample_rate: int) -> Recording:
         raise _unreadable(path, error if path.is_file() else "there is no such file") from error
     if about.frames == 0:
         raise _unreadable(path, "it holds no samples")
+    _require_whole_wav(path)
     up, down = _ratio(about.samplerate, sample_rate)
     return Recording(path, -(-about.frames * up // down), sample_rate, about.samplerate)
+
+
+def _require_whole_wav(path: Path) -> None:
+    """libsndfile takes a wav that was cut short for a shorter recording."""
+    with path.open("rb") as file:
+        header = file.read(8)
+    promised, there = int.from_bytes(header[4:], "little") + 8, path.stat().st_size
+    if header[:4] == b"RIFF" and there + HEADER_SLACK < promised < UNKNOWN_SIZE:
+        raise _unreadable(path, f"it is cut short, {there} bytes of {promised}")
 
 
 def _ratio(file_rate: int, sample_rate: int) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def read_trained(path: str | Path, backbone: str | None = None) -> TrainedWeight
             prefix = f"blocks.{index}.objective.{part}."
             head = {renamed + n.removeprefix(prefix): tensor for n, tensor in saved.items() if n.startswith(prefix)}
             if head:
-                heads.setdefault(block.spec.name, {}).update(head)
+                heads[f"{block.spec.name}.{block.name}" if block.spec.name in heads else block.spec.name] = head
     return TrainedWeights(network.structure, network.backbone_state_dict(), heads)
 
 

@@ -47,11 +47,12 @@ class PatchInfoNCE(Objective):
             map turned so that it always looks back.
         grid: where images are not cut into patches, pool the map to so many cells a side first; null for all positions.
         context: builds the context network from the channels, e.g. `PixelCNN` for CPC; null for none.
-        gather: draw negatives from the patches of all processes; otherwise from those of this process, as published.
+        gather: draw negatives from the patches of all processes; otherwise every process draws, by the same indices, from
+            those of its own, as published.
 
     Raises:
         ValueError: for a value out of range.
-        UserError: on a grid with too few rows for the steps.
+        UserError: for sound; on a grid with too few rows for the steps.
     """
 
     pooled_kind = "context"
@@ -74,6 +75,8 @@ class PatchInfoNCE(Objective):
                 f"PatchInfoNCE needs steps >= 1, skip >= 0, negatives >= 1 and directions of {get_args(Direction)}, each "
                 f"once, got {steps}, {skip}, {negatives} and {directions}"
             )
+        if spec.layout == "NCL":
+            raise UserError(f"PatchInfoNCE predicts images, {spec.name} makes sound: take TemporalInfoNCE")
         self.spec, self.steps, self.skip, self.negatives = spec, steps, skip, negatives
         self.grid, self.gather = grid, gather
         self.context = context(spec.channels) if context else None

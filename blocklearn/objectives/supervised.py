@@ -34,6 +34,8 @@ class Supervised(Objective):
         ValueError: for a value out of range.
     """
 
+    needs_labels = True
+
     def __init__(
         self,
         spec: StageSpec,

@@ -41,7 +41,8 @@ class TemporalInfoNCE(Objective):
         window: of a longer sequence only so many positions, a random run of them, serve as anchors and positives; negatives
             still come from all of it (not with `cyclic`). 128 published; null for the whole sequence.
         context: builds the context network from the channels, e.g. `RecurrentContext`; null for none.
-        gather: draw negatives from the sequences of all processes; otherwise from those of this process, as published.
+        gather: draw negatives from the sequences of all processes; otherwise every process draws, by the same indices, from
+            those of its own, as published.
 
     Raises:
         ValueError: for a value out of range.
@@ -67,7 +68,9 @@ class TemporalInfoNCE(Objective):
                 f"window of more positions than steps, got {steps}, {negatives}, {sampling} and {window}"
             )
         if spec.layout != "NCL":
-            raise UserError(f"TemporalInfoNCE predicts sound, {spec.name} makes maps: take PatchInfoNCE")
+            raise UserError(
+                f"TemporalInfoNCE predicts sound, {spec.name} makes maps: take PatchInfoNCE, or a backbone for sound"
+            )
         self.spec, self.steps, self.negatives = spec, steps, negatives
         self.sampling, self.window, self.gather = sampling, window, gather
         self.context = context(spec.channels) if context else None

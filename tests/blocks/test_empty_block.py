@@ -86,5 +86,15 @@ def test_no_noise_is_added_where_nothing_was_computed() -> None:
 
 
 def test_objectives_that_are_not_one_a_block_are_refused() -> None:
-    with pytest.raises(UserError, match="4 blocks, but 2 objectives"):
+    with pytest.raises(
+        UserError, match="4 blocks, but 2 objectives; give one a block, or --model.objectives null for none"
+    ):
         small_network(objectives=[OBJECTIVE, None])
+
+
+def test_two_contexts_on_one_stage_have_names_of_their_own() -> None:
+    network = BlockwiseModule(**SPEECH | {"objective": SPEECH["objectives"][5]})
+    keys = [spec.key for spec in network.feature_specs()]
+    assert len(set(keys)) == len(keys)
+    assert keys[-2:] == ["conv5/context", "conv5.block6/context"]
+    assert list(network._heads())[-2:] == ["conv5", "conv5.block6"]

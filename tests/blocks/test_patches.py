@@ -1,10 +1,20 @@
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from small import small_network
 
-from blocklearn import Batch, BlockwiseModule, GlobalPooling, Patches, PatchInfoNCE, Supervised, UserError
+from blocklearn import (
+    Batch,
+    BlockwiseModule,
+    GlobalPooling,
+    Patches,
+    PatchInfoNCE,
+    Supervised,
+    TemporalInfoNCE,
+    UserError,
+)
 from blocklearn.blocks.patches import CutPatches
 
 CUT: dict[str, Any] = {
@@ -67,7 +77,7 @@ def test_patches_pass_any_family_of_backbones(backbone: str) -> None:
     network = BlockwiseModule(
         lambda spec: PatchInfoNCE(spec, steps=1), backbone=backbone, backbone_kwargs=kwargs, patches=patches
     )
-    network.require_image_size(64)
+    network.require_fit(SimpleNamespace(image_size=64))
     batch = Batch([torch.randn(2, 3, 64, 64)], torch.zeros(2), torch.arange(2))
     views: Any = batch.views
     for block in network.walked:
@@ -91,7 +101,7 @@ def test_the_patch_objective_takes_the_positions_of_an_uncut_backbones_map() -> 
 
 def test_images_of_another_size_are_refused_before_training() -> None:
     with pytest.raises(UserError, match=r"3 x 3 patches of 16 pixels.* cover images of 32 pixels, the data makes 64"):
-        small_network(**CUT).require_image_size(64)
+        small_network(**CUT).require_fit(SimpleNamespace(image_size=64))
 
 
 def test_images_of_another_size_are_refused_in_the_walk() -> None:
@@ -103,3 +113,29 @@ def test_images_of_another_size_are_refused_in_the_walk() -> None:
 def test_values_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UserError, match="patches: size and stride"):
         Patches(**wrong)
+
+
+def test_patches_too_small_for_a_backbone_are_refused_before_training() -> None:
+    network = BlockwiseModule(
+        lambda spec: PatchInfoNCE(spec, steps=1), backbone="convnext_atto", patches=Patches(size=8, stride=4, grid=3)
+    )
+    with pytest.raises(UserError, match=r"patches: convnext_atto makes nothing of 8 pixels .*: take larger patches"):
+        network.require_fit(SimpleNamespace(image_size=16))
+    assert network.training
+
+
+def test_a_vision_transformer_of_another_size_than_a_patch_says_so() -> None:
+    network = BlockwiseModule(
+        lambda spec: PatchInfoNCE(spec, steps=1),
+        backbone="vit_tiny_patch16_224",
+        backbone_kwargs={"depth": 4},
+        patches=Patches(size=8, stride=4, grid=3),
+    )
+    with pytest.raises(UserError, match="makes nothing of 8 pixels .*img_size smaller"):
+        network.require_fit(SimpleNamespace(image_size=16))
+
+
+def test_sound_is_not_cut_into_patches() -> None:
+    network = BlockwiseModule(TemporalInfoNCE, backbone="gim_speech", patches=Patches())
+    with pytest.raises(UserError, match="sound is not cut into patches; set --model.patches null"):
+        network.require_fit(SimpleNamespace())

@@ -1,0 +1,81 @@
+"""What data a network can take: told before any of it is read."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from timm.layers import PatchEmbed  # pyright: ignore[reportPrivateImportUsage]
+from torch import nn
+
+from blocklearn.errors import UserError
+
+if TYPE_CHECKING:
+    from blocklearn.blocks.blockwise import BlockwiseModule
+
+
+def require_fit(network: "BlockwiseModule", data: object, learns: bool = True) -> None:
+    """Refuse data of which a network can make nothing: sound for images, another number of channels, images of a size that
+    its patches do not fit, labels of frames where it learns from labels of samples.
+
+    Args:
+        network: to be trained or evaluated.
+        data: a data module. What it does not say (`image_size`, `channels`, `frame_labels`) is not looked at.
+        learns: whether the objectives are going to be used.
+
+    Raises:
+        UserError: saying what fits.
+    """
+    first = next(module for module in network.modules() if isinstance(module, (nn.Conv1d, nn.Conv2d)))
+    channels, image_size = getattr(data, "channels", None), getattr(data, "image_size", None)
+    name, takes_sound = network.structure["backbone"], isinstance(first, nn.Conv1d)
+    if channels and takes_sound != (image_size is None):
+        takes, makes = ("sound", "images") if takes_sound else ("images", "sound")
+        raise UserError(f"backbone: {name} takes {takes}, the data is {makes}: change --model.backbone or --data")
+    if channels and channels != first.in_channels:
+        raise UserError(
+            f"backbone: {name} takes {first.in_channels} channels, the data makes {channels}: add in_chans: {channels} to "
+            "--model.backbone_kwargs, or change greyscale of --data.recipe"
+        )
+    if learns and getattr(data, "frame_labels", False) and any(b.objective.needs_labels for b in network.walked):
+        raise UserError(
+            "objective: the data has a label for every frame, the objective takes one a sample: choose another "
+            "--data.target"
+        )
+    if network.patches:
+        _require_patches(network, image_size, first)
+    else:
+        _require_image_size(network, image_size)
+
+
+def _require_patches(network: "BlockwiseModule", image_size: int | None, first: nn.Conv1d | nn.Conv2d) -> None:
+    patches, name = network.patches, network.structure["backbone"]
+    assert patches is not None
+    if isinstance(first, nn.Conv1d):
+        raise UserError("patches: sound is not cut into patches; set --model.patches null")
+    if image_size and image_size != patches.image_size:
+        raise UserError(
+            f"patches: {patches.grid} x {patches.grid} patches of {patches.size} pixels, one every {patches.stride}, cover "
+            f"images of {patches.image_size} pixels, the data makes {image_size}: set --data.image_size "
+            f"{patches.image_size}, or change --model.patches"
+        )
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            network.eval()(first.weight.new_zeros(1, first.in_channels, patches.image_size, patches.image_size))
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"patches: {name} makes nothing of {patches.size} pixels ({error}): take larger patches, or make the "
+            "backbone's stride or img_size smaller with --model.backbone_kwargs"
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _require_image_size(network: "BlockwiseModule", given: int | None) -> None:
+    for module in network.modules():
+        size = getattr(module, "img_size", None)
+        if isinstance(module, PatchEmbed) and module.strict_img_size and size and given and size != (given, given):
+            raise UserError(
+                f"backbone: {network.structure['backbone']} takes images of {size[0]} pixels, the data makes {given}: set "
+                f"--data.image_size {size[0]}, or --model.backbone_kwargs '{{img_size: {given}, patch_size: 4}}'"
+            )
