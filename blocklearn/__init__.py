@@ -18,6 +18,7 @@ _HOME = {
     "ConstantLR": "blocklearn.optim.warmup_cosine",
     "Context": "blocklearn.objectives.context",
     "ExpandPooling": "blocklearn.objectives.pooling",
+    "FrameSupervised": "blocklearn.objectives.frame_supervised",
     "GaussianNoise": "blocklearn.blocks.noise",
     "GlobalPooling": "blocklearn.objectives.pooling",
     "IsolatedStrategy": "blocklearn.distributed.strategy",

@@ -16,6 +16,7 @@ from blocklearn.run_folder import RunFolder, find_config, shipped_configs
 
 DEFAULT_CONFIG = "bt_digits.yaml"
 CONFIG_FLAGS = ("--config", "-c")
+TRIED = tuple(f"- {words}" for words in ("Expected", "Does not validate", "Not a valid subclass"))
 
 
 def locate_configs(args: list[str]) -> list[str]:
@@ -138,6 +139,8 @@ class CommandParser(LightningArgumentParser):
         known = {action.dest for action in self._actions} | _keys_of_parts()
         if self._subcommands_action is not None:
             known |= {action.dest for sub in self._subcommands_action.choices.values() for action in sub._actions}
+        if wrong in ("target", "data.target", "data.init_args.target"):
+            return ". This data set has one labelling only, no targets to choose from"
         near = get_close_matches(wrong, sorted(known - {wrong}), n=1, cutoff=0.6)
         return f". Did you mean {near[0]}?" if near else ""
 
@@ -150,7 +153,23 @@ def _keys_of_parts() -> set[str]:
 
     rooms = (blocklearn.data, blocklearn.objectives, blocklearn.optim)
     parts = [getattr(room, name) for room in rooms for name in room.__all__]
-    return {key for part in parts for key in inspect.signature(part).parameters}
+    taken = {key: value.kind for part in parts for key, value in inspect.signature(part).parameters.items()}
+    return {
+        key
+        for key, kind in taken.items()
+        if kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    }
+
+
+def first_reason(message: str) -> str:
+    """In one line, what a class itself complained of when jsonargparse built it: the first entry of a list of all that was
+    tried, with the line below it where the entry only announces it by a colon. The whole message where there is none."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    for position, line in enumerate(lines):
+        if line.startswith("- ") and not line.startswith(TRIED):
+            until = next((end for end in range(position, len(lines)) if not lines[end].endswith(":")), position)
+            return " ".join(part.removeprefix("- ") for part in lines[position : until + 1])
+    return message
 
 
 forget_defaults_of_exchanged_classes()

@@ -1,7 +1,6 @@
 """The command line: fit, validate, test, predict."""
 
 import os
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import blocklearn.data
 import blocklearn.objectives
 import blocklearn.optim  # noqa: F401  (imported so that their classes can be named without a path)
 from blocklearn import __version__
-from blocklearn.arguments import CommandParser
+from blocklearn.arguments import CommandParser, first_reason
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.checkpoint import STRUCTURE, is_checkpoint, read_checkpoint, read_weights
 from blocklearn.callbacks.export_backbone import ExportBackbone
@@ -35,7 +35,7 @@ from blocklearn.interop.files import replacing
 from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb, log_probe
 from blocklearn.reporting.plots import plot_accuracy
 from blocklearn.reporting.results import ProbeResults, write_results
-from blocklearn.reporting.tables import print_blocks, print_probe, print_reach
+from blocklearn.reporting.tables import print_blocks, print_probe, print_reach, print_validation
 from blocklearn.run_folder import RESULTS, UNTRAINED, RunFolder
 
 
@@ -156,10 +156,7 @@ class BlocklearnCLI(LightningCLI):
         except (
             ValueError
         ) as error:  # a value out of range; jsonargparse lists what it tried, the class' own words first
-            told = re.findall(
-                r"^\s*- (?!Expected|Does not validate|Not a valid subclass)(.+)", str(error), re.MULTILINE
-            )
-            raise UserError(told[0] if told else str(error)) from error
+            raise UserError(first_reason(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
@@ -211,6 +208,26 @@ class BlocklearnCLI(LightningCLI):
             if self.subcommand != "isolation":
                 print(f"Run folder: {self.folder.path}")
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit as stop:  # Lightning leaves so, with status 0 or 1
+            if not self.trainer.interrupted:
+                raise
+            if is_first_process():
+                print(f"blocklearn: interrupted{self._how_to_go_on()}", file=sys.stderr)
+            sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
+
+    def _how_to_go_on(self) -> str:
+        if self.subcommand != "fit":
+            return f"; {self.subcommand} begins anew when it is asked for again"
+        if not self.folder.last_checkpoint.exists():
+            return " before the first checkpoint; a run has to begin anew"
+        return (
+            "; to go on from the last checkpoint, repeat the command with --trainer.default_root_dir "
+            f"{self.folder.path} --ckpt_path last"
+        )
+
     def fit(self, model: BlockwiseModule, datamodule: KeyedDataModule, ckpt_path: str | None = None) -> None:
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         if not is_first_process():
@@ -220,6 +237,12 @@ class BlocklearnCLI(LightningCLI):
             print(f"Trained: {' and '.join(written)}")
         if self.folder.last_checkpoint.exists():
             print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
+
+    def validate(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> None:
+        """The local losses on held-out samples, one line a block."""
+        measured = self.trainer.validate(model, datamodule=datamodule, verbose=False)
+        if is_first_process():
+            print_validation({name: value for metrics in measured for name, value in metrics.items()})
 
     def test(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> list[ProbeRow]:
         """Fit a linear probe on every stage, or fine-tune the backbone; test, and report."""

@@ -30,7 +30,8 @@ def run_compare(args: list[str]) -> None:
     parser.add_argument(
         "--evaluation",
         metavar="NAME",
-        help="folder of the evaluation within each run, e.g. probe_digit; needed where a run has several",
+        help="folder of the evaluation within each run, e.g. probe_digit; needed where a run has several (a PATH that is "
+        "such a folder itself is taken as it is)",
     )
     parser.add_argument(
         "--out",
@@ -83,6 +84,8 @@ def _find_results(path: Path, evaluation: str | None) -> Path:
         return path / RESULTS
     if evaluation is not None:
         named = run.evaluation(evaluation) / RESULTS
+        if not named.is_file() and path.resolve().name == evaluation and (path / RESULTS).is_file():
+            return path / RESULTS
         if not named.is_file():
             raise UserError(f"compare: there is no {named}; {_there(run)}")
         return named

@@ -49,7 +49,7 @@ def run_export(args: list[str]) -> None:
     card = write_model_card(
         weights.structure,
         names=weights.backbone.keys(),
-        heads={stage: next(iter(head.values())).shape for stage, head in weights.heads.items()},
+        heads={stage: {name: t.shape for name, t in head.items()} for stage, head in weights.heads.items()},
         formats=formats,
         recipe=_recipe_of(run, weights.structure["backbone"]),
         probes=_probes_of(run, options.checkpoint),

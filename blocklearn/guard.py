@@ -18,6 +18,7 @@ CHATTY = (  # by full name: Lightning sets the level of their parents when it is
     "lightning.pytorch.utilities.rank_zero",
     "lightning.fabric.utilities.rank_zero",
     "lightning.fabric.utilities.seed",
+    "lightning.pytorch.trainer.connectors.signal_connector",
     "lightning_utilities.core.rank_zero",
 )
 ERROR_NAME = f"{UserError.__module__}.{UserError.__qualname__}: "

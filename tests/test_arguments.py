@@ -6,7 +6,7 @@ import pytest
 from test_configs import parser
 
 from blocklearn import UserError
-from blocklearn.arguments import locate_configs
+from blocklearn.arguments import first_reason, locate_configs
 from blocklearn.run_folder import find_config
 
 
@@ -72,3 +72,10 @@ def test_another_part_comes_with_its_own_defaults_and_keeps_what_was_set(
 ) -> None:
     parsed = parser().parse_args(["--config", str(find_config("bt_blockwise.yaml")), *arguments])
     assert parsed[key] == expected
+
+
+def test_the_reason_is_what_the_class_said_with_the_line_that_a_colon_announces() -> None:
+    tried = "Does not validate against any of the Union subtypes\nErrors:\n  - {}\n  - Expected a <class 'NoneType'>\n"
+    assert first_reason(tried.format("lr must be above 0")) == "lr must be above 0"
+    assert first_reason(tried.format("Problem with a.B:\n      no size\n  - later")) == "Problem with a.B: no size"
+    assert first_reason("nothing tried") == "nothing tried"

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -160,10 +161,13 @@ def test_a_backbone_without_its_run_is_probed_under_the_given_grouping(trained: 
     assert tops[0] == tops[1]
 
 
-def test_validate_and_predict(trained: Path, tmp_path: Path) -> None:
+def test_validate_and_predict(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
     folder = f"--trainer.default_root_dir={tmp_path}"
     assert main(["validate", checkpoint, folder]) == 0
+    table = capsys.readouterr().out.partition("Local losses on held-out samples")[2]
+    assert re.findall(r"│ (\w+) +│ +[\d.]+ │", table) == [f"block{k}" for k in range(1, 5)]
+    assert "on_diag" in table
     assert main(["predict", checkpoint, folder]) == 0
     features = load_file(tmp_path / "features.safetensors")
     assert features["layer1/head"].shape == (360, 16)
@@ -253,6 +257,7 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
     [
         (["--model.backbon=resnet18"], 2, "Did you mean model.backbone?"),
         (["--model.objective.pooling.widht=5"], 2, "'widht' is not accepted. Did you mean width?"),
+        (["--data.target=speaker"], 2, "This data set has one labelling only, no targets to choose from"),
         (["--trainer.max_epoch=5"], 2, "Did you mean trainer.max_epochs?"),
         (["--model.backbone=resnet5O"], 1, "timm has no model 'resnet5O'. Did you mean"),
         (
@@ -304,6 +309,35 @@ def test_bad_input_is_one_clear_line_before_any_training(
     assert complaint in printed[-1]
     assert len([line for line in printed if "error" in line]) == 1
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_what_only_passes_arguments_on_is_not_suggested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in ("arg", "kwarg"):
+        with pytest.raises(SystemExit):
+            fit(tmp_path, f"--data.{wrong}=1")
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert f"Option '{wrong}' is not accepted" in line
+        assert f"{wrong}s?" not in line
+
+
+@pytest.mark.parametrize(
+    ("config", "data", "complaint"),
+    [
+        (
+            "gim_cifar10",
+            "SpokenDigits",
+            "SpokenDigits is sound, and the recipe is one for images: .*--data.recipe Window",
+        ),
+        ("gim_fsdd", "Digits", "the recipe WindowViews is one for sound, the data set has images; choose one"),
+    ],
+)
+def test_a_recipe_of_the_other_kind_of_data_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str, data: str, complaint: str
+) -> None:
+    arguments = [f"--config={config}.yaml", f"--data={data}", f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["fit", *arguments]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert re.search(complaint, line)
 
 
 @pytest.mark.parametrize("flag", ["--data=CIFAR10", "--model.backbone=resnet50"])
@@ -446,3 +480,26 @@ def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     assert fit(killed, *longer, "--ckpt_path=last") == 0
     first, second = (load_file(folder / "backbone.safetensors") for folder in (whole, killed))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, name: str, status: int) -> None:
+    long = ["--trainer.max_epochs=2000", f"--trainer.default_root_dir={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "blocklearn", "fit", *SMALL, *long, "--wandb.mode=disabled"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(getattr(signal, name))
+    printed, complaints = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Trained:" not in printed
+    (line,) = complaints.strip().splitlines()
+    assert line.startswith("blocklearn: interrupted; to go on from the last checkpoint, repeat the command with ")
+    assert line.endswith(f"--trainer.default_root_dir {tmp_path} --ckpt_path last")
+    assert not (tmp_path / "backbone.safetensors").exists()

@@ -126,3 +126,14 @@ def test_the_main_help_names_it(capsys: pytest.CaptureFixture[str]) -> None:
         main(["compare", "--help"])
     printed = " ".join(capsys.readouterr().out.split())
     assert all(word in printed for word in ("LABEL=PATH", "--evaluation NAME", "--out FILE.png", "Example:"))
+
+
+def test_a_folder_that_is_that_evaluation_already_is_taken(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, top1 in (("one", 20.0), ("two", 30.0)):
+        write(runs / name / "probe_digit" / "results.json", top1)
+    assert main(["compare", "a=one/probe_digit", "b=two", "--evaluation=probe_digit"]) == 0
+    printed = capsys.readouterr().out
+    assert "24.0" in printed
+    assert "*34.0" in printed
+    assert main(["compare", "a=one/probe", "--evaluation=probe_digit"]) == 1
+    assert "there is no one/probe/probe_digit/results.json" in capsys.readouterr().err

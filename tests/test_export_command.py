@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from blocklearn import BlockwiseModule, ExpandPooling, JointEmbedding, Patches, PatchInfoNCE, Projector
 from blocklearn.__main__ import main
 from blocklearn.interop.export import save_backbone
+from blocklearn.objectives import RecurrentContext, TemporalInfoNCE
 
 WITHOUT_BLOCKLEARN = "import sys; sys.modules['blocklearn'] = None\n"
 RESNET18 = {"backbone": "resnet18", "backbone_kwargs": {}}
@@ -257,6 +258,58 @@ def test_the_card_tells_recipe_and_probes(tmp_path: Path) -> None:
     assert "| 1 layer1 | raw | 0.1 | 60 | 91.25 | 99.50 |" in card
     assert front_matter(tmp_path / "export" / "README.md")["library_name"] == "timm"
     assert "arxiv:2302.01647" in front_matter(tmp_path / "export" / "README.md")["tags"]
+
+
+SPOKEN = {"class_path": "blocklearn.data.SpokenDigits", "init_args": {"sample_rate": 8000}}
+CROPS = {"class_path": "blocklearn.data.CropViews", "init_args": {"greyscale": True}}
+STL10 = {"class_path": "blocklearn.data.STL10", "init_args": {"image_size": 64}}
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (
+            SPOKEN,
+            "sound `(B, 1, L)` at 8000 Hz, samples in [-1, 1] less the mean -0.00097, divided by 0.0608",
+        ),
+        (
+            STL10,
+            "images of 64 x 64 pixels in red, green and blue `(B, 3, H, W)`, values in [0, 1] less the mean (0.4313, "
+            "0.4156, 0.3663), divided by (0.2683, 0.261, 0.2687)",
+        ),
+        (
+            {**STL10, "init_args": {"image_size": 64, "recipe": CROPS}},
+            "images of 64 x 64 pixels in grey `(B, 1, H, W)`, values in [0, 1] less the mean (0.412), divided by (0.257)",
+        ),
+        ({**STL10, "init_args": {"recipe": {"class_path": "mine.Views"}}}, None),
+        ({"class_path": "mine.Data"}, None),
+        ({"class_path": "blocklearn.data.gone.Data"}, None),
+    ],
+)
+def test_the_card_tells_what_the_network_is_fed_where_that_is_known(
+    tmp_path: Path, data: dict[str, Any], told: str | None
+) -> None:
+    path = checkpoint_of(small_network(), tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model": {"backbone": "resnet18"}, "data": data}))
+    assert main(["export", str(path)]) == 0
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert (f"- input: {told}\n" in card) if told else ("- input:" not in card)
+
+
+@pytest.mark.parametrize(
+    ("objective", "holds", "holds_not"),
+    [
+        (JointEmbedding, "pooling heads", "context networks"),
+        (partial(TemporalInfoNCE, context=partial(RecurrentContext, hidden=8)), "context networks", "pooling heads"),
+    ],
+)
+def test_the_card_tells_of_the_heads_that_are_there(tmp_path: Path, objective: Any, holds: str, holds_not: str) -> None:
+    sound = {"backbone": "gim_speech_8k", "backbone_kwargs": {"channels": 8}, "blocks": "end_to_end"}
+    network = small_network() if objective is JointEmbedding else small_network(objective=objective, **sound)
+    assert main(["export", str(checkpoint_of(network, tmp_path))]) == 0
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert f"holds {holds} as `STAGE/" in card
+    assert f"holds {holds_not}" not in card
 
 
 def test_the_card_tells_no_recipe_and_no_probes_that_are_not_the_networks(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_label_for_every_frame_is_refused_by_an_objective_that_takes_one_a_sam
     network = BlockwiseModule(
         partial(Supervised, num_classes=41), backbone="gim_speech", backbone_kwargs={"channels": 4}
     )
-    with pytest.raises(UserError, match="a label for every frame, the objective takes one a sample"):
+    with pytest.raises(UserError, match="a label for every frame, the objective takes one a sample: choose"):
         small_trainer(tmp_path).fit(network, datamodule=data)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def require_fit(network: "BlockwiseModule", data: object, learns: bool = True) -> None:
     """Refuse data of which a network can make nothing: sound for images, another number of channels, images of a size that
-    its patches do not fit, labels of frames where it learns from labels of samples.
+    its patches do not fit, labels of frames where it learns from labels of samples, or the other way round.
 
     Args:
         network: to be trained or evaluated.
@@ -35,10 +35,12 @@ def require_fit(network: "BlockwiseModule", data: object, learns: bool = True) -
             f"backbone: {name} takes {first.in_channels} channels, the data makes {channels}: add in_chans: {channels} to "
             "--model.backbone_kwargs, or change greyscale of --data.recipe"
         )
-    if learns and getattr(data, "frame_labels", False) and any(b.objective.needs_labels for b in network.walked):
+    has = {True: "frame", False: "sample", None: None}[getattr(data, "frame_labels", None)]
+    takes = {block.objective.labels for block in network.walked} - {"none", has} if learns and has else set()
+    if takes:
         raise UserError(
-            "objective: the data has a label for every frame, the objective takes one a sample: choose another "
-            "--data.target"
+            f"objective: the data has a label for every {has}, the objective takes one a {takes.pop()}: choose another "
+            "--data.target or --model.objective"
         )
     if network.patches:
         _require_patches(network, image_size, first)

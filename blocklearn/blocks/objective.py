@@ -1,7 +1,7 @@
 """The contract between a block and what it optimises."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -30,12 +30,12 @@ class Objective(nn.Module):
     Attributes:
         pooled_width: components of the feature that `pooled` returns; None where there is none.
         pooled_kind: what that feature is called in tables and files.
-        needs_labels: whether it learns from labels, one a sample.
+        labels: what it learns from: none, one a sample, or one a frame.
     """
 
     pooled_width: int | None = None
     pooled_kind: str = "head"
-    needs_labels: bool = False
+    labels: Literal["none", "sample", "frame"] = "none"
 
     def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
         """The local loss.

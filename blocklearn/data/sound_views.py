@@ -43,6 +43,7 @@ class WindowViews(ViewRecipe):
 
     Raises:
         ValueError: for a window or hop below 1, or another word for `short`.
+        UserError: for images, whose data set gives an `ImageSpec`.
     """
 
     num_views = 1
@@ -55,6 +56,11 @@ class WindowViews(ViewRecipe):
             raise ValueError(f"window and hop must be at least 1, got {window} and {hop}")
         if short not in ("pad", "repeat", "error"):
             raise ValueError(f"short must be pad, repeat or error, got {short}")
+        if not isinstance(spec, SoundSpec):
+            raise UserError(
+                "data: the recipe WindowViews is one for sound, the data set has images; choose one for images with "
+                "--data.recipe, e.g. SmallImageViews"
+            )
         self.spec, self.window, self.hop, self.short = spec, window, hop, short
 
     def training_view(self, sample: Recording, view: int) -> Tensor:

@@ -14,6 +14,7 @@ from blocklearn.data.sound_views import SoundSpec, WindowViews
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.errors import UserError
 
+FRAMES_A_SECOND = 100  # of labels frame by frame
 SoundRecipeFactory = Callable[[SoundSpec], ViewRecipe]
 
 
@@ -34,7 +35,7 @@ class SpeechDataModule(KeyedDataModule):
         kwargs: the arguments of `KeyedDataModule`.
 
     Raises:
-        UserError: for a target that is not among `targets` and a rate below 1.
+        UserError: for a target that is not among `targets`, a rate below 1 and a recipe for images.
     """
 
     targets: Sequence[str]
@@ -53,7 +54,17 @@ class SpeechDataModule(KeyedDataModule):
             raise UserError(f"data: target must be one of {', '.join(self.targets)}, got {target}")
         if sample_rate < 1:
             raise UserError(f"data: sample_rate must be at least 1, got {sample_rate}")
-        super().__init__(recipe(SoundSpec(sample_rate, self.mean, self.std)), root, **kwargs)
+        spec = SoundSpec(sample_rate, self.mean, self.std)
+        try:
+            views = recipe(spec)
+        except AttributeError as error:
+            if error.obj is not spec:
+                raise
+            raise UserError(
+                f"data: {type(self).__name__} is sound, and the recipe is one for images: it asks for the views' "
+                f"{error.name}; add --data.recipe WindowViews"
+            ) from error
+        super().__init__(views, root, **kwargs)
         self.target = target
         self.sample_rate = sample_rate
 
@@ -63,8 +74,11 @@ class Recordings:
 
     Args:
         files: of the recordings.
-        labels: one a recording: integers, or `(T,)` arrays of integers.
+        labels: one a recording: integers, or `(T,)` arrays of integers, one every 10 ms.
         sample_rate: in Hz, at which to read them.
+
+    Raises:
+        UserError: with an item, for a file that cannot be read, or that is too short for its labels, by name.
     """
 
     def __init__(self, files: Sequence[Path], labels: Sequence[int] | Sequence[np.ndarray], sample_rate: int) -> None:
@@ -78,4 +92,12 @@ class Recordings:
     def __getitem__(self, index: int) -> tuple[Recording, int | Tensor]:
         label = self.labels[index]
         recording = open_recording(self.files[index], self.sample_rate)
-        return recording, torch.from_numpy(label).long() if isinstance(label, np.ndarray) else label
+        if not isinstance(label, np.ndarray):
+            return recording, label
+        frames = recording.frames * FRAMES_A_SECOND // self.sample_rate
+        if frames < len(label):
+            raise UserError(
+                f"data: the recording {recording.path} lasts {frames} frames of 10 ms, but there are {len(label)} labels; "
+                "the sound is cut short, or the labels are another's: fetch both anew"
+            )
+        return recording, torch.from_numpy(label).long()

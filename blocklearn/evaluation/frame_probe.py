@@ -17,8 +17,8 @@ from blocklearn.evaluation.linear_probe import LinearProbe, ProbeRow, ProbeSetti
 class FrameProbe(LinearProbe):
     """A `LinearProbe` to which every frame of an utterance is a sample: the phone probe of Greedy InfoMax (arXiv
     1905.11786). Its released code probes the last context alone, with weights drawn Xavier-normal; here every feature is
-    probed, with weights N(0, 0.01) as everywhere. Where a stage has several positions a frame, their mean is the frame.
-    Labels belong to the last frames, as published.
+    probed, with weights N(0, 0.01) and bias 0 as everywhere. Accuracy is over the frames of all utterances. Where a stage
+    has several positions a frame, their mean is the frame. Labels belong to the last frames, as published.
 
     Args:
         network: what is probed; it is never changed.

@@ -20,7 +20,10 @@ from blocklearn.evaluation.cached_features import feature_loader
 @dataclass(frozen=True)
 class ProbeSettings:
     """How a network is evaluated: by the linear evaluation of arXiv 2302.01647 by default. Greedy InfoMax
-    (arXiv 1905.11786) takes Adam at a constant rate, without decay.
+    (arXiv 1905.11786) takes Adam at a constant rate, without decay; from its released code three things differ here.
+    Weights begin at N(0, 0.01) and biases at 0, there with PyTorch's default (images, speakers) or Xavier-normal
+    (phones); all test samples count, there for speakers those of whole batches; and accuracy is taken over samples,
+    there for images and speakers as the mean over batches.
 
     Attributes:
         epochs: passes over the labelled images.
@@ -78,8 +81,9 @@ class ProbeSettings:
         return kind if self.labelled_part == 1 else f"{kind} with {100 * self.labelled_part:.3g}% of the labels"
 
     def name(self, target: str | None = None) -> str:
-        """Of the folder of results: `probe`, and one of its own for every other evaluation and for every target, so that
-        none replaces another: `probe_speaker`, `probe_0.1`, `finetune_digit_0.1`."""
+        """Of the folder of results: `probe`, and one of its own for fine-tuning, for every target and for every part of
+        the labels: `probe_speaker`, `probe_0.1`, `finetune_digit_0.1`. Nothing else is in the name: of two protocols that
+        agree in these, as two learning rates do, the later one replaces the earlier one's results."""
         kind = "finetune" if self.finetune else "probe"
         part = None if self.labelled_part == 1 else f"{self.labelled_part:g}"
         return "_".join(word for word in (kind, target, part) if word)

@@ -5,8 +5,9 @@ from typing import Any
 
 from blocklearn.blocks.checkpoint import EXPORTED_HEADS
 from blocklearn.encoders import SpeechEncoder
+from blocklearn.interop.input_facts import input_facts
 from blocklearn.interop.rebuild import own_encoder, timm_code, torchvision_code
-from blocklearn.interop.trained import torchvision_twin
+from blocklearn.interop.trained import KEPT_PARTS, torchvision_twin
 
 OBJECTIVE_ALONE = "(an objective on the frozen features before it)"
 FRONT_MATTER = """---
@@ -17,6 +18,7 @@ tags:
 - timm
 {more}---
 """
+CONTEXT = KEPT_PARTS["context"]
 BLOCKWISE, GREEDY = "2302.01647", "1905.11786"
 REFERENCES = {
     BLOCKWISE: "Blockwise Self-Supervised Learning at Scale",
@@ -42,7 +44,7 @@ RECIPE = (  # the lines of the card, and where in the configuration they stand
 def write_model_card(
     structure: Mapping[str, Any],
     names: Collection[str],
-    heads: Mapping[str, Sequence[int]],
+    heads: Mapping[str, Mapping[str, Sequence[int]]],
     formats: Sequence[str],
     recipe: Mapping[str, Any] | None = None,
     probes: Sequence[Mapping[str, Any]] = (),
@@ -52,7 +54,7 @@ def write_model_card(
     Args:
         structure: `BlockwiseModule.structure`.
         names: of the backbone's exported tensors.
-        heads: shape of the first weight of each pooling head or context network, by stage.
+        heads: shapes of the tensors of pooling heads and context networks, by stage and name.
         formats: of `timm` and `torchvision`: which files are there.
         recipe: the run's configuration; left out where it is not known.
         probes: the `results.json` of the run's probes, one a target.
@@ -71,13 +73,7 @@ def write_model_card(
     elif torchvision_twin(structure) is None:
         sections.append(f"{no_twin(structure)}\n")
     if heads:
-        shapes = ", ".join(f"{stage} {tuple(shape)}" for stage, shape in heads.items())
-        sections.append(
-            f"`{EXPORTED_HEADS}` holds the pooling head of every block as `STAGE/TENSOR` (first weights: {shapes}). Where "
-            "it is `conv` and `norm`, the published feature is the mean over all positions of "
-            "`relu(batch_norm(conv(features)))`. Tensors named `STAGE/context.` are of a context network, which reads the "
-            "stage's features over time or over the grid of patches.\n"
-        )
+        sections.append(_heads_told(heads))
     if recipe:
         sections.append("## Recipe\n\n" + "".join(_recipe_lines(recipe)))
     sections += [_probe_table(results) for results in probes if results.get("rows")]
@@ -133,6 +129,29 @@ def _patches_told(patches: Mapping[str, int]) -> str:
     )
 
 
+def _heads_told(heads: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
+    """What lies in the file beside the backbone: pooling heads, context networks or both."""
+    first: dict[bool, dict[str, Sequence[int]]] = {False: {}, True: {}}  # whether of a context, stage, first shape
+    for stage, shapes in heads.items():
+        for name, shape in shapes.items():
+            first[name.startswith(CONTEXT)].setdefault(stage, shape)
+    pooling, context = (
+        ", ".join(f"{stage} {tuple(shape)}" for stage, shape in first[c].items()) for c in (False, True)
+    )
+    told = []
+    if pooling:
+        told.append(
+            f"`{EXPORTED_HEADS}` holds pooling heads as `STAGE/TENSOR` (first weights: {pooling}). Where one is `conv` and "
+            "`norm`, the published feature is the mean over all positions of `relu(batch_norm(conv(features)))`."
+        )
+    if context:
+        told.append(
+            f"`{EXPORTED_HEADS}` holds context networks as `STAGE/{CONTEXT}TENSOR` (first weights: {context}), which read "
+            "the stage's features over time or over the grid of patches."
+        )
+    return " ".join(told) + "\n"
+
+
 def no_twin(structure: Mapping[str, Any]) -> str:
     """Why there is no file for torchvision."""
     own = f"{structure['backbone']}{_arguments_told(structure)}"
@@ -146,7 +165,8 @@ def _arguments_told(structure: Mapping[str, Any]) -> str:
 
 
 def _recipe_lines(recipe: Mapping[str, Any]) -> list[str]:
-    lines = []
+    expected = input_facts(recipe)
+    lines = [f"- input: {expected}\n"] if expected else []
     for title, place in RECIPE:
         value: Any = recipe
         for key in place.split("."):

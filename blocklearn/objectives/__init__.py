@@ -4,6 +4,7 @@ from blocklearn.objectives.barlow_twins import BarlowTwins
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.context import Context
 from blocklearn.objectives.criterion import Criterion
+from blocklearn.objectives.frame_supervised import FrameSupervised
 from blocklearn.objectives.joint_embedding import JointEmbedding
 from blocklearn.objectives.patch_infonce import PatchInfoNCE
 from blocklearn.objectives.pixel_cnn import PixelCNN
@@ -30,6 +31,7 @@ __all__ = [
     "Context",
     "Criterion",
     "ExpandPooling",
+    "FrameSupervised",
     "GlobalPooling",
     "JointEmbedding",
     "LocalPooling",

@@ -35,7 +35,8 @@ class Combined(Objective):
         parts = [objective(spec) for objective in objectives]
         self.weights = list(weights)
         self.parts = nn.ModuleDict(dict(zip(_names(parts), parts, strict=True)))
-        self.needs_labels = any(part.needs_labels for part in parts)
+        for part in parts:
+            self.labels = self.labels if part.labels == "none" else part.labels
         self.pooled_width = next((part.pooled_width for part in parts if part.pooled_width is not None), None)
 
     def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:

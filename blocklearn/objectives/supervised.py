@@ -34,7 +34,7 @@ class Supervised(Objective):
         ValueError: for a value out of range.
     """
 
-    needs_labels = True
+    labels = "sample"
 
     def __init__(
         self,

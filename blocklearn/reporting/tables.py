@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.evaluation.isolation import Reach
 from blocklearn.evaluation.linear_probe import ProbeRow
 
+STEP = re.compile(r"(.*_)?step\d+")  # a metric of one step ahead of a prediction
 NAMES = {"raw": "global average", "head": "pooling head", "context": "context", "finetuned": "fine-tuned"}
 
 
@@ -68,6 +70,26 @@ def print_reach(rows: Sequence[Reach]) -> bool:
             + "."
         )
     return isolated
+
+
+def print_validation(metrics: Mapping[str, float]) -> None:
+    """What `validate` measured, a line a block and a column a metric; single steps of a prediction are left out.
+
+    Args:
+        metrics: by `BLOCK/val_METRIC`, in the order of the blocks.
+    """
+    by_block: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        block, _, name = key.rpartition("/val_")
+        if block and not STEP.fullmatch(name):
+            by_block.setdefault(block, {})[name] = value
+    names = list(dict.fromkeys(name for values in by_block.values() for name in values))
+    lines = [
+        (block, *(f"{values[name]:.4g}" if name in values else "-" for name in names))
+        for block, values in by_block.items()
+    ]
+    if lines:
+        print_table("Local losses on held-out samples", ("block", *names), lines)
 
 
 def print_probe(rows: Sequence[ProbeRow], title: str) -> None:

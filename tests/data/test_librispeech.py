@@ -103,3 +103,17 @@ def test_a_malformed_line_of_phones_is_given_by_number(tmp_path: Path, line: str
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], line, *lines[2:]]))
     refused(tmp_path, f"line 2 of {path} should be SPEAKER-CHAPTER-UTTERANCE and phones from 0 to 40", target="phone")
+
+
+@pytest.mark.parametrize("frames", [149, 150])
+def test_a_recording_too_short_for_its_phones_is_named(tmp_path: Path, frames: int) -> None:
+    cut = write_librispeech(tmp_path) / "LibriSpeech/train-clean-100/89/7/89-7-0003.flac"
+    samples, rate = soundfile.read(cut)
+    soundfile.write(cut, samples[: frames * 160], rate)
+    test = LibriSpeech(tmp_path, target="phone").test_samples()
+    if frames == 150:
+        assert len(test[1][1]) == 150  # pyright: ignore[reportArgumentType]
+        return
+    with pytest.raises(UserError, match=f"{cut} lasts 149 frames of 10 ms, but there are 150 labels"):
+        test[1]
+    assert LibriSpeech(tmp_path, target="speaker").test_samples()[1][0].frames == 149 * 160

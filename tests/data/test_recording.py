@@ -100,3 +100,21 @@ def test_a_file_that_breaks_off_is_named(tmp_path: Path) -> None:
         recording.read(30000, 5000)
     with pytest.raises(UserError, match=f"cannot read the recording {path}"):
         recording.read()
+
+
+def test_a_wav_that_is_shorter_than_its_header_says_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "cut.wav", noise(2000), 8000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:600])
+    with pytest.raises(
+        UserError, match=f"cannot read the recording {path}: it is cut short, 600 bytes of {len(whole)}; mend"
+    ):
+        open_recording(path, 8000)
+
+
+@pytest.mark.parametrize("size", [b"\xff\xff\xff\xff", b"\x24\xf0\xff\x7f"])
+def test_a_wav_that_was_piped_does_not_know_its_size_and_is_read(tmp_path: Path, size: bytes) -> None:
+    path = write(tmp_path / "piped.wav", noise(2000), 8000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + size + whole[8:])
+    assert open_recording(path, 8000).frames == 2000

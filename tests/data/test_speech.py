@@ -146,3 +146,20 @@ def test_the_command_line_changes_the_window_and_keeps_the_rest_of_the_recipe(tm
     assert (data.recipe.window, data.recipe.hop, data.recipe.short) == (2000, 80, "repeat")
     assert data.recipe.spec == SoundSpec(8000, -0.00097, 0.0608)
     assert data.target == "speaker"
+
+
+def test_a_recipe_for_images_is_refused_for_sound_and_the_other_way_round(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="SpokenDigits is sound.* asks for the views' size; add --data.recipe WindowViews"
+    ):
+        SpokenDigits(tmp_path, recipe=SmallImageViews)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="WindowViews is one for sound, the data set has images"):
+        WindowViews(ImageSpec(32))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_recipes_own_mistake_is_not_taken_for_one_of_images(tmp_path: Path) -> None:
+    def faulty(spec: SoundSpec) -> WindowViews:
+        return WindowViews(spec, window=spec.sample_rate.sise)  # pyright: ignore[reportAttributeAccessIssue]
+
+    with pytest.raises(AttributeError, match="sise"):
+        digits(tmp_path, recipe=faulty)

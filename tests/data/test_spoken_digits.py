@@ -63,3 +63,23 @@ def test_an_empty_or_missing_folder_is_named_before_training(tmp_path: Path) -> 
 def test_a_set_without_a_part_for_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no recordings for training"):
         SpokenDigits(write_spoken_digits(tmp_path, recordings=5)).setup("fit")
+
+
+@pytest.mark.parametrize("index", [0, 6])
+def test_a_damaged_recording_is_named_before_training(tmp_path: Path, index: int) -> None:
+    path = write_spoken_digits(tmp_path) / "recordings" / f"1_bea_{index}.wav"
+    whole = path.read_bytes()
+    for content in (whole[:600], b"no sound" * 100):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"cannot read the recording {path}: "):
+            SpokenDigits(tmp_path).setup("fit")
+
+
+def test_every_header_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = SpokenDigits(write_spoken_digits(tmp_path), target="speaker")
+    read: list[Path] = []
+    real = soundfile.info
+    monkeypatch.setattr(soundfile, "info", lambda path: (read.append(path), real(path))[1])
+    for stage in ("fit", "validate", "test"):
+        data.setup(stage)
+    assert sorted(read) == sorted((tmp_path / "recordings").iterdir())

@@ -11,7 +11,7 @@ from blocklearn.evaluation.linear_probe import ProbeRow
 from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb
 from blocklearn.reporting.plots import plot_accuracy
 from blocklearn.reporting.results import ProbeResults, read_results, write_results
-from blocklearn.reporting.tables import print_comparison, print_probe
+from blocklearn.reporting.tables import print_comparison, print_probe, print_validation
 
 ROWS = [ProbeRow(f"layer{k}", k, feature, 0.1, 10, 50.0 + k, 90.0) for k in (1, 2) for feature in ("raw", "head")]
 
@@ -151,3 +151,17 @@ def test_a_failing_wandb_is_a_warning_and_goes_offline(tmp_path: Path, monkeypat
     monkeypatch.setattr("blocklearn.reporting.loggers._start_wandb", start)
     with pytest.warns(UserWarning, match="did not start in mode online: no network"):
         assert build_wandb(WandbSettings(), tmp_path, {}, "fit") == "offline logger"
+
+
+def test_validation_is_a_line_a_block_in_the_blocks_order_without_single_steps(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    metrics = {f"block{k}/val_{name}": k / 8 for k in (1, 2, 10) for name in ("step1", "step12", "loss", "accuracy")}
+    print_validation({**metrics, "block10/val_top1": 12345.6, "own": 3.0})
+    printed = capsys.readouterr().out
+    assert [name.strip() for name in printed.splitlines()[2].split("┃")[1:-1]] == ["block", "loss", "accuracy", "top1"]
+    assert table_cells(printed) == [
+        ["block1", "0.125", "0.125", "-"],
+        ["block2", "0.25", "0.25", "-"],
+        ["block10", "1.25", "1.25", "1.235e+04"],
+    ]
