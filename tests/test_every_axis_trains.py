@@ -85,7 +85,7 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     changes += ["--model.lr_schedule.warmup_epochs=0"] if "ConstantLR" not in text else []
     changes += ["--model.objective.projector.widths=[8, 8]"] if "projector" in text else []
     if kind == "gim_speech":
-        write = write_librispeech if "LibriSpeech" in text else write_spoken_digits
+        write = write_librispeech if "class_path: blocklearn.data.LibriSpeech" in text else write_spoken_digits
         changes += [f"--data.root={write(tmp_path / 'sounds')}", "--data.batch_size=4", "--data.num_workers=0"]
     parts = parser().instantiate(parser().parse_args(["--config", str(path), *changes]))
     data = parts.data if kind == "gim_speech" else small_images(parts)

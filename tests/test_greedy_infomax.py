@@ -13,6 +13,7 @@ from sounds import write_librispeech, write_spoken_digits
 
 from blocklearn import (
     BlockwiseModule,
+    FrameSupervised,
     Patches,
     PatchInfoNCE,
     RecurrentContext,
@@ -23,7 +24,7 @@ from blocklearn import (
     UserError,
 )
 from blocklearn.callbacks import CacheFrozenBlocks
-from blocklearn.data import CropViews, KeyedDataModule, LibriSpeech, SpokenDigits
+from blocklearn.data import CropViews, KeyedDataModule, LibriSpeech, SpokenDigits, WindowViews
 from blocklearn.evaluation.isolation import measure_reach
 from blocklearn.evaluation.linear_probe import ProbeSettings, run_linear_probe
 
@@ -162,6 +163,22 @@ def test_a_label_for_every_frame_is_refused_by_an_objective_that_takes_one_a_sam
     )
     with pytest.raises(UserError, match="a label for every frame, the objective takes one a sample: choose"):
         small_trainer(tmp_path).fit(network, datamodule=data)
+
+
+@pytest.mark.parametrize("blocks", ["per_stage", "end_to_end"])
+def test_phones_train_speech_frame_by_frame(blocks: Any, tmp_path: Path) -> None:
+    recipe = partial(WindowViews, window=4000)
+    data = LibriSpeech(write_librispeech(tmp_path), target="phone", num_workers=0, batch_size=2, recipe=recipe)
+    network = BlockwiseModule(
+        partial(FrameSupervised, num_classes=41),
+        backbone="gim_speech",
+        backbone_kwargs={"channels": 8},
+        blocks=blocks,
+        optimizer=partial(torch.optim.Adam, lr=0.01),
+    )
+    before = weights(network)
+    small_trainer(tmp_path, max_epochs=2).fit(network, datamodule=data)
+    assert not any(torch.equal(before[name], p) for name, p in network.named_parameters())
 
 
 def test_a_run_with_cached_frozen_blocks_can_be_probed_with_its_own_configuration(tmp_path: Path) -> None:

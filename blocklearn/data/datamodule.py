@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from blocklearn.batch import Batch
 from blocklearn.data.labelled_part import stratified_part
-from blocklearn.data.loader import KeyedSampler, KeyedViews, LabelledSamples, ResumableLoader, WithoutLabels
+from blocklearn.data.loader import KeyedSampler, KeyedViews, LabelledSamples, ResumableLoader
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.errors import UserError
 from blocklearn.machine import available_cores
@@ -90,21 +90,23 @@ class KeyedDataModule(LightningDataModule):
             self._seed = torch.initial_seed()
 
     def train_dataloader(self) -> ResumableLoader:
-        samples = self._for_pretraining(self.pretraining_samples())
+        samples = self.pretraining_samples()
         if len(samples) < self.batch_size:
             raise UserError(
                 f"data: {self.title} has {len(samples)} samples for training, fewer than one batch of {self.batch_size}; "
                 "lower --data.batch_size"
             )
-        return self._loader(samples, self._training_views(), shuffle=True, fixed_views=self.fixed_views)
+        return self._loader(
+            samples, self._training_views(), shuffle=True, fixed_views=self.fixed_views, view_label=self._view_label()
+        )
 
     def every_training_view(self) -> DataLoader[Batch]:
         """All training samples in order, with the views that `fixed_views` gives them."""
-        dataset = self._dataset(self._for_pretraining(self.pretraining_samples()), self._training_views())
+        dataset = self._dataset(self.pretraining_samples(), self._training_views(), self._view_label())
         return DataLoader(dataset, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def val_dataloader(self) -> ResumableLoader:
-        return self._loader(self._for_pretraining(self.test_samples()), self._training_views(), shuffle=False)
+        return self._loader(self.test_samples(), self._training_views(), shuffle=False, view_label=self._view_label())
 
     def probe_dataloader(self, batch_size: int, augment: bool = True, labelled_part: float = 1.0) -> ResumableLoader:
         """Labelled samples for training a probe, in one view: augmented and shuffled, or as they are and in order. Of a
@@ -136,8 +138,8 @@ class KeyedDataModule(LightningDataModule):
         dataset = self._dataset(self.test_samples(), [self._test_view()])
         return DataLoader(dataset, batch_size=1 if self.frame_labels else self.batch_size, num_workers=self.num_workers)
 
-    def _for_pretraining(self, samples: LabelledSamples) -> LabelledSamples:
-        return WithoutLabels(samples) if self.frame_labels else samples
+    def _view_label(self) -> Callable[[Any, Any], Tensor] | None:
+        return self.recipe.view_label if self.frame_labels else None
 
     def _test_view(self) -> Callable[[Any], Tensor]:
         return self.recipe.whole_view if self.frame_labels else self.recipe.plain_view
@@ -151,8 +153,13 @@ class KeyedDataModule(LightningDataModule):
     def _training_views(self) -> list[Callable[[Any], Tensor]]:
         return [partial(self.recipe.training_view, view=view) for view in range(self.recipe.num_views)]
 
-    def _dataset(self, samples: LabelledSamples, transforms: Sequence[Callable[[Any], Tensor]]) -> KeyedViews:
-        return KeyedViews(samples, transforms, self._keying_seed())
+    def _dataset(
+        self,
+        samples: LabelledSamples,
+        transforms: Sequence[Callable[[Any], Tensor]],
+        view_label: Callable[[Any, Any], Tensor] | None = None,
+    ) -> KeyedViews:
+        return KeyedViews(samples, transforms, self._keying_seed(), view_label)
 
     def _loader(
         self,
@@ -161,12 +168,13 @@ class KeyedDataModule(LightningDataModule):
         shuffle: bool,
         batch_size: int | None = None,
         fixed_views: bool = False,
+        view_label: Callable[[Any, Any], Tensor] | None = None,
     ) -> ResumableLoader:
         world_size = self._world_size()
         rank = self.trainer.global_rank if self.trainer else 0
         batch_size = batch_size or self.batch_size
         if batch_size % world_size:
             raise UserError(f"data: batch_size {batch_size} does not divide among {world_size} processes")
-        dataset = self._dataset(samples, transforms)
+        dataset = self._dataset(samples, transforms, view_label)
         sampler = KeyedSampler(dataset, batch_size, shuffle, dataset.seed, world_size, rank, fixed_views)
         return ResumableLoader(dataset, sampler, self.num_workers)

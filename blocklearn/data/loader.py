@@ -23,23 +23,6 @@ class LabelledSamples(Protocol):
     def __getitem__(self, index: int, /) -> tuple[Any, int | Tensor]: ...
 
 
-class WithoutLabels:
-    """The same samples, every label -1.
-
-    Args:
-        samples: the data set.
-    """
-
-    def __init__(self, samples: LabelledSamples) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.samples[index][0], -1
-
-
 class ViewKey(NamedTuple):
     """What a sampler asks for: the views of sample `index` in `epoch`, or, from a file, features that stand for them. The
     key carries the file, so that loader processes that live on from epoch to epoch follow the sampler."""
@@ -57,12 +40,20 @@ class KeyedViews(Dataset[Batch]):
         samples: the data set.
         transforms: one a view, sample to tensor; they may draw from the global random streams.
         seed: of the run.
+        view_label: the label of the first view from sample and label, drawn as that view is; null for the sample's own.
     """
 
-    def __init__(self, samples: LabelledSamples, transforms: Sequence[Callable[[Any], Tensor]], seed: int) -> None:
+    def __init__(
+        self,
+        samples: LabelledSamples,
+        transforms: Sequence[Callable[[Any], Tensor]],
+        seed: int,
+        view_label: Callable[[Any, Any], Tensor] | None = None,
+    ) -> None:
         self.samples = samples
         self.transforms = transforms
         self.seed = seed
+        self.view_label = view_label
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -76,6 +67,9 @@ class KeyedViews(Dataset[Batch]):
         for view, transform in enumerate(self.transforms):
             with keyed_randomness(self.seed, epoch, index, view):
                 views.append(transform(sample))
+        if self.view_label is not None:
+            with keyed_randomness(self.seed, epoch, index, 0):
+                label = self.view_label(sample, label)
         return Batch(views, torch.as_tensor(label), torch.tensor(index))
 
 

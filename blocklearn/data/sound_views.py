@@ -67,8 +67,17 @@ class WindowViews(ViewRecipe):
         return self.probe_view(sample)
 
     def probe_view(self, sample: Recording) -> Tensor:
-        starts = max(0, sample.frames - self.window) // self.hop + 1
-        return self._view(sample, self.hop * int(torch.randint(starts, ())))
+        return self._view(sample, self._draw_start(sample))
+
+    def view_label(self, sample: Recording, label: Tensor) -> Tensor:
+        """A label every 10 ms of the window, from 5 ms before its start on, as published; -1 before the first and behind
+        the last."""
+        frame = self.spec.sample_rate // 100
+        first = (self._draw_start(sample) - frame // 2) // frame
+        kept = torch.full((self.window // frame,), -1)
+        known = label[max(first, 0) : first + len(kept)]
+        kept[max(-first, 0) :][: len(known)] = known
+        return kept
 
     def plain_view(self, sample: Recording) -> Tensor:
         middle = max(0, sample.frames - self.window) // 2
@@ -87,6 +96,10 @@ class WindowViews(ViewRecipe):
                 "remove it"
             )
         return self._normalised(sample.read(0, frames))
+
+    def _draw_start(self, sample: Recording) -> int:
+        starts = max(0, sample.frames - self.window) // self.hop + 1
+        return self.hop * int(torch.randint(starts, ()))
 
     def _view(self, sample: Recording, start: int) -> Tensor:
         samples = sample.read(start, self.window)

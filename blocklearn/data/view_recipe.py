@@ -33,6 +33,18 @@ class ViewRecipe(ABC):
     def plain_view(self, sample: Any) -> Tensor:
         """The sample as it is tested: no randomness."""
 
+    def view_label(self, sample: Any, label: Any) -> Tensor:
+        """The labels of the frames of training view 0, `(W,)`, -1 where there is none; called under the same draws as that
+        view. Written only by recipes for data with `frame_labels`.
+
+        Raises:
+            UserError: where the recipe has none.
+        """
+        raise UserError(
+            f"data: {type(self).__name__} does not say which labels a view keeps, which a label every frame needs; choose a "
+            "recipe that does (WindowViews) with --data.recipe, or another --data.target"
+        )
+
     def whole_view(self, sample: Any) -> Tensor:
         """The sample in its whole length, for a label every frame: no randomness. Written only by recipes for data with
         `frame_labels`.

@@ -93,3 +93,22 @@ def test_a_resampled_recording_has_whole_windows(tmp_path: Path) -> None:
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         views(**wrong)
+
+
+@pytest.mark.parametrize("frames", [40, 9])
+def test_the_labels_of_a_view_begin_half_a_frame_before_its_start(tmp_path: Path, frames: int) -> None:
+    soundfile.write(tmp_path / "ramp.wav", np.arange(10 * frames, dtype=np.int16), 1000)
+    recording = open_recording(tmp_path / "ramp.wav", 1000)
+    recipe = WindowViews(SoundSpec(1000, std=1 / 32768), window=120, hop=10)
+    label = torch.arange(frames - 2)  # a few fewer than frames, as aligned phones are
+    starts = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        start = round(float(recipe.training_view(recording, 0)[0, 0]))
+        torch.manual_seed(seed)
+        kept = recipe.view_label(recording, label)
+        first = (start - 5) // 10
+        expected = [position if 0 <= position < len(label) else -1 for position in range(first, first + 12)]
+        assert kept.tolist() == expected
+        starts.add(start)
+    assert len(starts) > 10 or frames == 9  # a recording shorter than the window has one
