@@ -41,8 +41,8 @@ class ViewRecipe(ABC):
             UserError: where the recipe has none.
         """
         raise UserError(
-            f"data: {type(self).__name__} does not say which labels a view keeps, which a label every frame needs; choose a "
-            "recipe that does (WindowViews) with --data.recipe, or another --data.target"
+            f"data: {type(self).__name__} does not say which labels a view keeps, which a label every frame needs; choose "
+            "a recipe that does (WindowViews) with --data.recipe, or another --data.target"
         )
 
     def whole_view(self, sample: Any) -> Tensor:
