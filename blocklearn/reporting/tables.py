@@ -113,4 +113,4 @@ def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], title: str) -> None
         best = f"{max(there):.1f}" if len(there) > 1 else None
         cells = [f"*{value}" if value == best else value for value in shown]
         lines.append((f"{index} {stage}", feature_name(order[number]), *cells))
-    print_table(f"{title}, top-1 accuracy in %, * the best of a line", ("stage", "feature", *runs), lines)
+    print_table(f"{title}, top-1 accuracy in % (* best)", ("stage", "feature", *runs), lines)
