@@ -95,6 +95,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, name: str, status:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background would ignore it
     )
     while not (tmp_path / "checkpoints" / "last.ckpt").exists():
         assert process.poll() is None
