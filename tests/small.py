@@ -1,11 +1,13 @@
 """Small networks, data and trainers for the tests."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from torch import Tensor
 
 from blocklearn import BarlowTwins, Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
 from blocklearn.data import Synthetic
@@ -62,6 +64,21 @@ class StopAt(Callback):
         if trainer.global_step == self.step:
             trainer.save_checkpoint(self.path)
             raise RuntimeError("killed")
+
+
+def assert_same_value_and_gradient(
+    fast: Tensor,
+    slow: Tensor,
+    leaves: Sequence[Tensor],
+    value: tuple[float, float] = (1e-10, 1e-12),
+    gradient: tuple[float, float] = (1e-8, 1e-12),
+) -> None:
+    """A computation and its plain reference, to (relative, absolute) tolerances; what is no scalar is weighted."""
+    torch.testing.assert_close(fast, slow, rtol=value[0], atol=value[1])
+    weight = torch.randn_like(fast) if fast.ndim else torch.ones_like(fast)
+    first, second = (torch.autograd.grad((out * weight).sum(), leaves) for out in (fast, slow))
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, rtol=gradient[0], atol=gradient[1])
 
 
 def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:

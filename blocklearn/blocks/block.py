@@ -1,6 +1,6 @@
 """A block: consecutive stages trained by one local objective."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -119,6 +119,10 @@ class Block(IsolatedWalk):
     def trained_stages(self) -> list[Stage]:
         """The stages that its loss reaches: borrowed ones and its own."""
         return [*self.borrowed, *self.stages]  # pyright: ignore[reportReturnType]
+
+    def published_at(self, taken: Container[str]) -> str:
+        """The stage that what its objective publishes sits on, with the block's own name behind it where that is taken."""
+        return f"{self.spec.name}.{self.name}" if self.spec.name in taken else self.spec.name
 
     @property
     def walked(self) -> "Sequence[Block]":

@@ -17,7 +17,7 @@ from blocklearn.blocks.grouping import Grouping, cut_backbone, group_stages
 from blocklearn.blocks.noise import NoiseChoice, build_noise
 from blocklearn.blocks.objective import Objective, ObjectiveFactory, ProjectorFactory
 from blocklearn.blocks.patches import Patches
-from blocklearn.blocks.published import load_published, sort_published
+from blocklearn.blocks.published import KEPT_PARTS, load_published, sort_published
 from blocklearn.blocks.schedule import Schedule
 from blocklearn.blocks.stage import StageSpec
 from blocklearn.blocks.update import OptimizerFactory, UpdateRule
@@ -183,9 +183,8 @@ class BlockwiseModule(IsolatedWalk):
                 features.append(FeatureSpec(spec.name, index, "raw", spec.channels))
             if block.objective.pooled_width is not None:
                 kind, width = block.objective.pooled_kind, block.objective.pooled_width
-                own = FeatureSpec(block.spec.name, index, kind, width)
-                taken = own.key in {spec.key for spec in features}
-                features.append(own._replace(stage=f"{own.stage}.{block.name}") if taken else own)
+                stage = block.published_at([spec.stage for spec in features if spec.kind == kind])
+                features.append(FeatureSpec(stage, index, kind, width))
         return features
 
     def stage_features(self, x: Tensor) -> Iterator[Tensor]:
@@ -270,11 +269,10 @@ class BlockwiseModule(IsolatedWalk):
         `context.NAME`."""
         heads: dict[str, nn.Module] = {}
         for block in self.walked:
-            for part in ("pooling", "context"):
+            for part, prefix in KEPT_PARTS.items():
                 module = getattr(block.objective, part, None)
-                if module is not None:
-                    name = f"{block.spec.name}.{block.name}" if block.spec.name in heads else block.spec.name
-                    heads[name] = nn.ModuleDict({part: module}) if part == "context" else module
+                if module is not None and module.state_dict():
+                    heads[block.published_at(heads)] = nn.ModuleDict({part: module}) if prefix else module
         return heads
 
     def _require_same_structure(self, theirs: dict[str, Any], what: str) -> None:

@@ -18,6 +18,7 @@ BEHIND_FEATURES = {"fc", "head", "head_dist", "classifier", "pre_logits", "conv_
 AUTHORS_HEAD = re.compile(r"pool_conv_block_(\d+)\.([01])\.(\w+)$")
 OWN_HEAD = re.compile(r"([^/]+)/(.+)$")
 AUTHORS_PARTS = {"0": "conv", "1": "norm"}
+KEPT_PARTS = {"pooling": "", "context": "context."}  # of an objective, and how their tensors' names begin in a file
 
 _log = logging.getLogger(__name__)
 

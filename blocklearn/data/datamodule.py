@@ -21,7 +21,7 @@ from blocklearn.machine import available_cores
 
 class KeyedDataModule(LightningDataModule):
     """Samples of any kind, augmented by a recipe, every draw keyed to (seed, epoch, sample, view). Subclass it, set the
-    class attributes, and write the three data sets; each yields (sample, label).
+    class attributes, and write the data sets; each yields (sample, label).
 
     Pretraining samples and probe samples are separate data sets, which may coincide.
 
@@ -77,9 +77,9 @@ class KeyedDataModule(LightningDataModule):
     def pretraining_samples(self) -> LabelledSamples:
         """For the local objectives; labels are not used."""
 
-    @abstractmethod
     def probe_samples(self) -> LabelledSamples:
-        """Labelled, for training probes."""
+        """Labelled, for training probes: the pretraining samples, unless a set has others."""
+        return self.pretraining_samples()
 
     @abstractmethod
     def test_samples(self) -> LabelledSamples:

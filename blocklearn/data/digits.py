@@ -41,9 +41,6 @@ class Digits(ImageDataModule):
     def pretraining_samples(self) -> LabelledSamples:
         return load_digits()[0]
 
-    def probe_samples(self) -> LabelledSamples:
-        return load_digits()[0]
-
     def test_samples(self) -> LabelledSamples:
         return load_digits()[1]
 

@@ -13,7 +13,7 @@ RecipeFactory = Callable[[ImageSpec], ViewRecipe]
 
 
 class ImageDataModule(KeyedDataModule):
-    """Subclass it, set the class attributes, and write the three data sets; each yields (RGB PIL image, label).
+    """Subclass it, set the class attributes, and write the data sets; each yields (RGB PIL image, label).
 
     Attributes:
         mean: per channel, of pixels in [0, 1].

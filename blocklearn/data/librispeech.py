@@ -67,15 +67,7 @@ class LibriSpeech(SpeechDataModule):
     def num_classes(self) -> int:
         return NUM_PHONES if self.target == "phone" else len(self._speakers)
 
-    def setup(self, stage: str | None = None) -> None:
-        super().setup(stage)
-        self.pretraining_samples()
-        self.test_samples()
-
     def pretraining_samples(self) -> LabelledSamples:
-        return self._train
-
-    def probe_samples(self) -> LabelledSamples:
         return self._train
 
     def test_samples(self) -> LabelledSamples:

@@ -19,7 +19,7 @@ SoundRecipeFactory = Callable[[SoundSpec], ViewRecipe]
 
 
 class SpeechDataModule(KeyedDataModule):
-    """Subclass it, set the class attributes, and write the three data sets; each yields (`Recording`, label), as
+    """Subclass it, set the class attributes, and write the data sets; each yields (`Recording`, label), as
     `Recordings` does.
 
     Attributes:
@@ -67,6 +67,12 @@ class SpeechDataModule(KeyedDataModule):
         super().__init__(views, root, **kwargs)
         self.target = target
         self.sample_rate = sample_rate
+
+    def setup(self, stage: str | None = None) -> None:
+        """Look for every recording and label, so that what is missing is told before training."""
+        super().setup(stage)
+        self.pretraining_samples()
+        self.test_samples()
 
 
 class Recordings:

@@ -56,15 +56,7 @@ class SpokenDigits(SpeechDataModule):
     def num_classes(self) -> int:
         return 10 if self.target == "digit" else len(self._speakers)
 
-    def setup(self, stage: str | None = None) -> None:
-        super().setup(stage)
-        self.pretraining_samples()
-        self.test_samples()
-
     def pretraining_samples(self) -> LabelledSamples:
-        return self._part(test=False)
-
-    def probe_samples(self) -> LabelledSamples:
         return self._part(test=False)
 
     def test_samples(self) -> LabelledSamples:

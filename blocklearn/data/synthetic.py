@@ -42,9 +42,6 @@ class Synthetic(ImageDataModule):
     def pretraining_samples(self) -> LabelledSamples:
         return Gratings(self.num_images, self.image_size, self.num_classes, part=0)
 
-    def probe_samples(self) -> LabelledSamples:
-        return self.pretraining_samples()
-
     def test_samples(self) -> LabelledSamples:
         return Gratings(self.num_images // 4, self.image_size, self.num_classes, part=1)
 

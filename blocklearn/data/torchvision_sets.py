@@ -44,9 +44,6 @@ class TorchvisionImages(ImageDataModule):
     def pretraining_samples(self) -> LabelledSamples:
         return self._part(train=True)
 
-    def probe_samples(self) -> LabelledSamples:
-        return self._part(train=True)
-
     def test_samples(self) -> LabelledSamples:
         return self._part(train=False)
 

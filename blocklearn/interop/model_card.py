@@ -4,10 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from blocklearn.blocks.checkpoint import EXPORTED_HEADS
+from blocklearn.blocks.published import KEPT_PARTS
 from blocklearn.encoders import SpeechEncoder
 from blocklearn.interop.input_facts import input_facts
 from blocklearn.interop.rebuild import own_encoder, timm_code, torchvision_code
-from blocklearn.interop.trained import KEPT_PARTS, torchvision_twin
+from blocklearn.interop.trained import torchvision_twin
 
 OBJECTIVE_ALONE = "(an objective on the frozen features before it)"
 FRONT_MATTER = """---

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blocklearn.blocks.bare import bare_network
 from blocklearn.blocks.checkpoint import EXPORTED, STRUCTURE, is_checkpoint, load_weights, read_weights
-from blocklearn.blocks.published import load_backbone, sort_published
+from blocklearn.blocks.published import KEPT_PARTS, load_backbone, sort_published
 from blocklearn.errors import UserError
 
 # Names and weights are the same in timm and torchvision.
@@ -30,7 +30,6 @@ TORCHVISION_RESNETS = (
     "wide_resnet50_2",
     "wide_resnet101_2",
 )
-KEPT_PARTS = {"pooling": "", "context": "context."}  # of an objective, and how their tensors' names begin in a file
 HARMLESS = {"zero_init_last"}  # arguments of timm's ResNet that only say how it is initialised
 
 
@@ -78,7 +77,7 @@ def read_trained(path: str | Path, backbone: str | None = None) -> TrainedWeight
             prefix = f"blocks.{index}.objective.{part}."
             head = {renamed + n.removeprefix(prefix): tensor for n, tensor in saved.items() if n.startswith(prefix)}
             if head:
-                heads[f"{block.spec.name}.{block.name}" if block.spec.name in heads else block.spec.name] = head
+                heads[block.published_at(heads)] = head
     return TrainedWeights(network.structure, network.backbone_state_dict(), heads)
 
 

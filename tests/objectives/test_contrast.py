@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from small import assert_same_value_and_gradient
 from torch import Tensor
 
 from blocklearn.objectives.contrast import contrast, indexed_products
@@ -15,14 +16,7 @@ def test_products_by_index_equal_gathered_copies_in_value_and_gradient() -> None
     anchors, pool = doubles(7, 3), doubles(5, 3)
     index = torch.randint(5, (7, 4))
     fast, slow = indexed_products(anchors, pool, index), (anchors.unsqueeze(1) * pool[index]).sum(dim=2)
-    torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-14)
-    weight = torch.randn_like(fast)
-    for a, b in zip(
-        torch.autograd.grad((fast * weight).sum(), [anchors, pool]),
-        torch.autograd.grad((slow * weight).sum(), [anchors, pool]),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+    assert_same_value_and_gradient(fast, slow, [anchors, pool], value=(1e-12, 1e-14), gradient=(1e-12, 1e-14))
 
 
 def test_products_by_index_pass_a_numerical_check_of_their_gradient() -> None:

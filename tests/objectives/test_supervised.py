@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from small import small_batch, small_data, small_network, small_trainer, weights
+from small import assert_same_value_and_gradient, small_batch, small_data, small_network, small_trainer, weights
 
 from blocklearn import BlockwiseModule, ExpandPooling, StageSpec, Supervised, UserError
 
@@ -28,10 +28,7 @@ def test_value_and_gradient_equal_the_plain_formula(views: int, smoothing: float
             likelihood = logits - logits.exp().sum().log()
             expected = expected - (1 - smoothing) * likelihood[label] - smoothing * likelihood.mean()
     expected = expected / (6 * views)
-    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-12)
-    inputs = [*features, *objective.parameters()]
-    for fast, slow in zip(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs), strict=True):
-        torch.testing.assert_close(fast, slow, rtol=1e-8, atol=1e-12)
+    assert_same_value_and_gradient(loss, expected, [*features, *objective.parameters()])
 
 
 def test_accuracy_is_the_share_of_views_whose_label_is_likeliest() -> None:
