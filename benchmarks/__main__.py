@@ -1,136 +1,69 @@
-"""`make bench`: a training step of blockwise Barlow Twins against end-to-end training, time and peak memory.
-
-Baseline: end-to-end Barlow Twins with the same projector, batch and image size. Each way runs in a process of its own,
-since a process's peak memory never falls; the ways take turns, so that a machine that slows down slows all of them.
-"""
+"""`make bench`: every benchmark, in turn, each in a process of its own; a table, JSON and a picture."""
 
 import argparse
-import json
-import resource
 import subprocess
 import sys
-import time
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-import torch
-from rich.console import Console
-from rich.table import Table
+from benchmarks.rows import Row, load_rows, print_rows, save_rows
 
-from blocklearn import Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
-from blocklearn.blocks.update import UpdateRule
-
-BASELINE = "end-to-end"
-WAYS = {
-    BASELINE: "one block of four stages",
-    "blockwise": "backward and update of a block before the next block's forward",
-    "blockwise, all graphs kept": "all forwards, then one backward of the summed losses, as the published code",
-}
+ALL = ("step", "input", "trainer", "barlow", "lars", "probing", "startup")
 
 
-def one_step(
-    network: BlockwiseModule, optimizers: list[torch.optim.Optimizer], batch: Batch, keep_graphs: bool
-) -> None:
-    views, losses = batch.views, []
-    for block, optimizer in zip(network.walked, optimizers, strict=True):
-        output = block.local_step(views, batch)
-        if keep_graphs:
-            losses.append(output.loss)
-        else:
-            output.loss.backward()
-            network.rule.apply(optimizer)
-        views = output.features
-    if keep_graphs:
-        torch.stack(losses).sum().backward()
-        for optimizer in optimizers:
-            network.rule.apply(optimizer)
+def plot_rows(rows: Sequence[Row], path: Path) -> None:
+    """The rows that have a target: how far each figure is from it, with the spread over the turns."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-
-def measure(way: str, settings: argparse.Namespace) -> dict[str, float]:
-    """Median seconds a step, and peak memory in MB above that of weights and optimizer state."""
-    torch.manual_seed(0)
-    objective = partial(
-        JointEmbedding,
-        pooling=partial(ExpandPooling, width=2048),
-        projector=partial(Projector, widths=[settings.width] * 3),
-    )
-    network = BlockwiseModule(objective, settings.backbone, "end_to_end" if way == BASELINE else "per_stage")
-    rule = UpdateRule()
-    optimizers = [rule.build_optimizer(block, None) for block in network.walked]
-    for optimizer in optimizers:  # so that its state is there before the peak is measured
-        for group in optimizer.param_groups:
-            group["lr"] = 0.0
-            for p in group["params"]:
-                p.grad = torch.zeros_like(p)
-        rule.apply(optimizer)
-    size = settings.image_size
-    views = [torch.randn(settings.batch_size, 3, size, size) for _ in range(2)]
-    batch = Batch(views, torch.zeros(settings.batch_size), torch.zeros(settings.batch_size))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = []
-    for _ in range(settings.steps + 1):
-        start = time.perf_counter()
-        one_step(network, optimizers, batch, keep_graphs="kept" in way)
-        seconds.append(time.perf_counter() - start)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": median(seconds[1:]), "megabytes": (after - before) / 1024}
+    aimed = [row for row in rows if row.target][::-1]
+    figure = Figure(figsize=(9, 0.36 * len(aimed) + 1.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for position, row in enumerate(aimed):
+        assert row.target
+        shares = [figure / row.target for figure in row.figures]
+        middle = median(shares)
+        ends = [[middle - min(shares)], [max(shares) - middle]]
+        axes.barh(position, middle, color="C0" if row.met else "C3", xerr=ends, ecolor="0.35", height=0.6)
+        axes.annotate(
+            f"{'>=' if row.at_least else '<='} {row.target:.3g}", (max(*shares, 1), position), (4, 0),
+            textcoords="offset points", va="center", fontsize=8, color="0.35",
+        )  # fmt: skip
+    axes.axvline(1, color="0.2", linewidth=1)
+    axes.set_yticks(range(len(aimed)), [f"{row.name}: {row.what}"[:64] for row in aimed], fontsize=8)
+    axes.set(xlabel="figure over its target; blue: met", title="Benchmarks")
+    axes.margins(x=0.12)
+    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--image_size", type=int, default=112)
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--width", type=int, default=1024, help="of the projector")
-    parser.add_argument("--steps", type=int, default=3, help="measured steps a turn, after one that is not")
-    parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("runs/bench/results.json"))
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=ALL, default=ALL)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path("runs/bench"))
     settings = parser.parse_args()
-    if settings.way:
-        print(json.dumps(measure(settings.way, settings)))
-        return
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for turn in range(settings.turns):
-        for way in WAYS:
-            print(f"turn {turn + 1} of {settings.turns}: {way}", flush=True)
-            command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--way", way]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found[way].append(json.loads(done.stdout.splitlines()[-1]))
-    report(found, settings)
-
-
-def report(found: dict[str, list[dict[str, float]]], settings: argparse.Namespace) -> None:
-    rows = {
-        way: {
-            "seconds": median(one["seconds"] for one in turns),
-            "megabytes": median(one["megabytes"] for one in turns),
-            "time ratio": median(a["seconds"] / b["seconds"] for a, b in zip(turns, found[BASELINE], strict=True)),
-            "memory ratio": median(
-                a["megabytes"] / b["megabytes"] for a, b in zip(turns, found[BASELINE], strict=True)
-            ),
-        }
-        for way, turns in found.items()
-    }
-    about = (
-        f"{settings.backbone}, {settings.image_size} px, batch {settings.batch_size}, projector {settings.width}, fp32"
-    )
-    table = Table(title=f"A training step, {about}, {torch.get_num_threads()} threads", title_justify="left")
-    for name in ("way", "s a step", "peak MB", "time ratio", "memory ratio"):
-        table.add_column(name, justify="left" if name == "way" else "right")
-    for way, row in rows.items():
-        table.add_row(
-            way,
-            f"{row['seconds']:.2f}",
-            f"{row['megabytes']:.0f}",
-            f"{row['time ratio']:.2f}",
-            f"{row['memory ratio']:.2f}",
-        )
-    Console().print(table)
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    settings.output.write_text(json.dumps({"settings": about, "rows": rows}, indent=2) + "\n")
-    print(f"Baseline: {BASELINE}. Figures: {settings.output}")
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    failed: list[str] = []
+    for number, name in enumerate(settings.only, 1):
+        print(f"{number} of {len(settings.only)}: {name}", flush=True)
+        output = settings.folder / f"{name}.json"
+        turns = [] if settings.quick else ["--turns", str(settings.turns)]
+        command = [sys.executable, "-m", f"benchmarks.{name}", *turns, "--output", str(output)]
+        if subprocess.run(command + ["--quick"] * settings.quick).returncode:
+            failed.append(name)
+        else:
+            rows += load_rows(output)
+    table, picture = settings.folder / "results.json", settings.folder / "results.png"
+    print_rows(rows)
+    save_rows(rows, table)
+    plot_rows(rows, picture)
+    print(f"Written: {table} and {picture}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

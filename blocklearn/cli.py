@@ -14,7 +14,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 import blocklearn.data
 import blocklearn.objectives
 import blocklearn.optim  # noqa: F401  (imported so that their classes can be named without a path)
-from blocklearn import __version__
 from blocklearn.arguments import CommandParser, first_reason
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.checkpoint import STRUCTURE, is_checkpoint, read_checkpoint, read_weights
@@ -37,6 +36,7 @@ from blocklearn.reporting.plots import plot_accuracy
 from blocklearn.reporting.results import ProbeResults, write_results
 from blocklearn.reporting.tables import print_blocks, print_probe, print_reach, print_validation
 from blocklearn.run_folder import RESULTS, UNTRAINED, RunFolder
+from blocklearn.verbs import DESCRIPTION, TRAINER_VERBS
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -74,7 +74,11 @@ class BlocklearnTrainer(Trainer):
 
 
 class BlocklearnCLI(LightningCLI):
-    """LightningCLI over `BlockwiseModule` and any `KeyedDataModule`, with a folder for every run."""
+    """LightningCLI over `BlockwiseModule` and any `KeyedDataModule`, with a folder for every run.
+
+    Args:
+        args: one of `TRAINER_VERBS`, and its arguments.
+    """
 
     folder: RunFolder
 
@@ -90,8 +94,7 @@ class BlocklearnCLI(LightningCLI):
             parser_kwargs={
                 "prog": "blocklearn",
                 "description": DESCRIPTION,
-                "version": __version__,
-                **{name: {"description": text} for name, text in COMMANDS.items()},
+                args[0]: {"description": TRAINER_VERBS[args[0]]},
             },
             parser_class=CommandParser,
             subclass_mode_data=True,
@@ -100,22 +103,18 @@ class BlocklearnCLI(LightningCLI):
             args=args,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
+    def subcommands(self) -> dict[str, set[str]]:
+        """The verb that is asked for alone: building the parsers of all takes as long as parsing."""
         own = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders", "weights_only"}
         evaluation = own | {"ckpt_path", "verbose"}
-        return {
+        skipped = {
             "fit": own,
             "validate": evaluation,
             "test": evaluation,
             "predict": evaluation | {"return_predictions"},
             "isolation": own,
         }
-
-    def _add_subcommands(self, parser: Any, **kwargs: Any) -> None:
-        super()._add_subcommands(parser, **kwargs)
-        for listed in parser._subcommands_action._choices_actions:
-            listed.help = COMMANDS[listed.dest]  # Lightning lists the Trainer's methods
+        return {self.arguments[0]: skipped[self.arguments[0]]}
 
     def add_arguments_to_parser(self, parser: Any) -> None:
         parser.add_class_arguments(ProbeSettings, "probe")
@@ -340,17 +339,3 @@ WHOLE = {
     "max_time": None,
 }
 FOLDER_VARIABLE = "BLOCKLEARN_RUN_FOLDER"  # how the first process tells those it starts where the run lies
-COMMANDS = {
-    "fit": "Train every block with its own objective.",
-    "validate": "Local loss of every block on held-out samples.",
-    "test": "Fit and test a linear probe on every stage of a trained network, or fine-tune it. Without "
-    "--model.checkpoint, of the network as it is initialised: what training has to beat.",
-    "isolation": "Prove it: the matrix of which block's loss reaches which block's parameters.",
-    "predict": "Write the features of every stage to features.safetensors.",
-}
-DESCRIPTION = (
-    "Local, gradient-isolated learning: train a network block by block, and probe every block. "
-    "`blocklearn demo` shows it on digits in a few minutes; `blocklearn export CHECKPOINT` writes a trained network for "
-    "timm and torchvision, with a model card; `blocklearn compare LABEL=RUN ...` sets the probes of several runs side by "
-    "side."
-)

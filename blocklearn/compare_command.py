@@ -5,13 +5,13 @@ import csv
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blocklearn.errors import UserError
-from blocklearn.interop.files import replacing
-from blocklearn.reporting.plots import plot_accuracy
-from blocklearn.reporting.results import ProbeResults, read_results
-from blocklearn.reporting.tables import print_comparison
 from blocklearn.run_folder import RESULTS, RunFolder
+
+if TYPE_CHECKING:
+    from blocklearn.reporting.results import ProbeResults
 
 
 def run_compare(args: list[str]) -> None:
@@ -44,9 +44,14 @@ def run_compare(args: list[str]) -> None:
     picture: Path = options.out
     if picture.suffix.lower() != ".png":
         raise UserError(f"compare: --out {picture}: the picture is a PNG, name a file that ends in .png")
-    found = {
-        label: read_results(_find_results(path, options.evaluation)) for label, path in _labelled(options.runs).items()
-    }
+    results = {label: _find_results(path, options.evaluation) for label, path in _labelled(options.runs).items()}
+
+    from blocklearn.interop.files import replacing
+    from blocklearn.reporting.plots import plot_accuracy
+    from blocklearn.reporting.results import read_results
+    from blocklearn.reporting.tables import print_comparison
+
+    found = {label: read_results(path) for label, path in results.items()}
     title = _common_title(found)
     rows = {label: results.rows for label, results in found.items()}
     print_comparison(rows, title)
@@ -101,7 +106,7 @@ def _there(run: RunFolder) -> str:
     return f"it has {', '.join(names)}" if names else "it has no results of an evaluation"
 
 
-def _common_title(found: Mapping[str, ProbeResults]) -> str:
+def _common_title(found: "Mapping[str, ProbeResults]") -> str:
     """What table and picture are called.
 
     Raises:
@@ -119,7 +124,7 @@ def _common_title(found: Mapping[str, ProbeResults]) -> str:
     return one.title
 
 
-def _warn_of_other_settings(found: Mapping[str, ProbeResults]) -> None:
+def _warn_of_other_settings(found: "Mapping[str, ProbeResults]") -> None:
     (first, one), *others = found.items()
     for label, other in others:
         shared = one.settings.keys() & other.settings.keys()

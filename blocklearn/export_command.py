@@ -6,16 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
-from blocklearn.blocks.checkpoint import EXPORTED, EXPORTED_HEADS
 from blocklearn.errors import UserError
-from blocklearn.interop.export import save_tensors
-from blocklearn.interop.files import replacing
-from blocklearn.interop.model_card import no_twin, write_model_card
-from blocklearn.interop.rebuild import TORCHVISION_FILE
-from blocklearn.interop.trained import read_trained, torchvision_twin
 from blocklearn.run_folder import RunFolder
 
 
@@ -27,6 +20,16 @@ def run_export(args: list[str]) -> None:
     parser.add_argument("--format", choices=("timm", "torchvision", "all"), default="all", help="(default: all)")
     parser.add_argument("--backbone", help="timm name of a published file's backbone, where it is not recognised")
     options = parser.parse_args(args)
+
+    import torch
+
+    from blocklearn.blocks.checkpoint import EXPORTED, EXPORTED_HEADS
+    from blocklearn.interop.export import save_tensors
+    from blocklearn.interop.files import replacing
+    from blocklearn.interop.model_card import no_twin, write_model_card
+    from blocklearn.interop.rebuild import TORCHVISION_FILE
+    from blocklearn.interop.trained import read_trained, torchvision_twin
+
     run = RunFolder.of_checkpoint(options.checkpoint)
     folder: Path = options.to or run.export
 

@@ -6,7 +6,8 @@ import pytest
 from test_configs import parser
 
 from blocklearn import UserError
-from blocklearn.arguments import first_reason, locate_configs
+from blocklearn.arguments import first_reason
+from blocklearn.config_files import locate_configs
 from blocklearn.run_folder import find_config
 
 

@@ -394,12 +394,3 @@ def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     exec(train.replace("max_epochs=10", quick), {})
     assert fit(tmp_path) == 0
     exec(load, {})
-
-
-def test_help_tells_what_each_command_does_here(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "test Fit and test a linear probe on every stage of a trained network, or fine-tune it." in printed
-    assert "blocklearn demo" in printed
-    assert "blocklearn export CHECKPOINT" in printed

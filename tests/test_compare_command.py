@@ -118,10 +118,7 @@ def test_results_of_version_0_1_are_compared_too(runs: Path, capsys: pytest.Capt
     assert "*64.0" in capsys.readouterr().out
 
 
-def test_the_main_help_names_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert "blocklearn compare LABEL=RUN" in " ".join(capsys.readouterr().out.split())
+def test_its_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
     printed = " ".join(capsys.readouterr().out.split())

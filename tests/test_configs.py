@@ -9,8 +9,8 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from blocklearn import BlockwiseModule, UserError
-from blocklearn.arguments import locate_configs
 from blocklearn.cli import BlocklearnCLI
+from blocklearn.config_files import locate_configs
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.evaluation.linear_probe import ProbeSettings
 from blocklearn.run_folder import find_config, shipped_configs

@@ -25,6 +25,7 @@ from blocklearn import (
     BarlowTwins,
     Batch,
     Combined,
+    ExpandPooling,
     GlobalPooling,
     IsolatedStrategy,
     JointEmbedding,
@@ -55,9 +56,12 @@ SAMPLES = 12
 SPEC = StageSpec("layer1", channels=3, stride=4)
 CRITERIA: dict[str, Callable[[], nn.Module]] = {
     "barlow_twins": BarlowTwins,
+    "barlow_twins_gram": partial(BarlowTwins, form="gram"),
     "barlow_twins_published": partial(BarlowTwins, published_gradient=True),
+    "barlow_twins_published_gram": partial(BarlowTwins, published_gradient=True, form="gram"),
     "simclr": SimCLR,
     "vicreg": VICReg,
+    "vicreg_gram": partial(VICReg, form="gram"),
 }
 
 
@@ -78,6 +82,14 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "patch_infonce": partial(PatchInfoNCE, steps=1, skip=0, negatives=4, gather=True),
     "temporal_infonce": partial(InfoNCEOfMaps, sampling="permutation"),
     "temporal_infonce_cyclic": partial(InfoNCEOfMaps, sampling="cyclic"),
+    "expansion": partial(
+        JointEmbedding, pooling=partial(ExpandPooling, width=12), projector=partial(Projector, widths=[5])
+    ),
+    "expansion_3x3": partial(
+        JointEmbedding,
+        pooling=partial(ExpandPooling, width=12, kernel_size=3),
+        projector=partial(Projector, widths=[5]),
+    ),
     "combined": partial(Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]),
 }
 NORMS: dict[str, Callable[[], nn.Module]] = {

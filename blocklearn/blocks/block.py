@@ -2,14 +2,17 @@
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from blocklearn.batch import Batch
+from blocklearn.blocks.lazy_views import LazyViews, ViewFeatures
 from blocklearn.blocks.noise import Noise
 from blocklearn.blocks.objective import Objective
+from blocklearn.blocks.recompute import Recompute, run
 from blocklearn.blocks.schedule import Schedule
 from blocklearn.blocks.stage import Stage, StageSpec
 from blocklearn.blocks.update import UpdateRule
@@ -46,11 +49,13 @@ class BlockSettings:
         loss_weight: on the loss before the gradient is taken, > 0; the log has the loss without it.
         stop_epoch: the block learns from epochs before this one only, and its learning-rate curve ends there; None for
             the whole run.
+        recompute: which activations its backward pass computes again rather than keeps (`blocklearn.blocks.recompute`).
     """
 
     lr_factor: float = 1.0
     loss_weight: float = 1.0
     stop_epoch: int | None = None
+    recompute: Recompute = "cheap"
 
     def __post_init__(self) -> None:
         if self.lr_factor <= 0 or self.loss_weight <= 0 or (self.stop_epoch is not None and self.stop_epoch < 1):
@@ -58,6 +63,8 @@ class BlockSettings:
                 "model: lr_factors and loss_weights must be positive and stop_epochs at least 1, "
                 f"got {self.lr_factor}, {self.loss_weight} and {self.stop_epoch}"
             )
+        if self.recompute not in get_args(Recompute):
+            raise UserError(f"model: recompute is one of {', '.join(get_args(Recompute))}, got {self.recompute!r}")
 
 
 class Block(IsolatedWalk):
@@ -145,30 +152,28 @@ class Block(IsolatedWalk):
             noise_keys: what noise and the objective's draws depend on beside block and view: (seed, step).
             rank: of this process, which draws noise for its own samples; an objective draws the same on every process.
         """
-        features, hand_over = self._features(views, (*noise_keys, rank) if rank else noise_keys)
-        with keyed_randomness(*noise_keys, self.index, OBJECTIVE_STREAM):
+        keys = (*noise_keys, rank) if rank else noise_keys
+        with keyed_randomness(*noise_keys, self.index, OBJECTIVE_STREAM) as aside:
+            features = LazyViews(lambda number: self._features(views, number, keys), len(views), aside)
             loss, metrics, embeddings = self.objective(features, batch)
+            hand_over = features.hand_over()
         return BlockOutput(loss, metrics, embeddings, hand_over)
 
     @torch.no_grad()
     def hand_over(self, views: Sequence[Tensor]) -> list[Tensor]:
         """Features for the next block without loss or graph."""
-        return self._features(views, ())[1]
+        return [self._features(views, number, ()).hand_over for number in range(len(views))]
 
-    def _features(self, views: Sequence[Tensor], noise_keys: tuple[int, ...]) -> tuple[list[Tensor], list[Tensor]]:
-        """Features for the objective, and, detached, those for the next block."""
-        features: list[Tensor] = []
-        hand_over: list[Tensor] = []
-        stages = self.trained_stages
-        for number, view in enumerate(views):
-            x = view.detach()
-            for position, stage in enumerate(stages):
-                if position == len(stages) - self.lends:
-                    hand_over.append(x.detach())
-                x = stage(x)
-            if self.noise is not None and self.training:
-                x = self.noise(x, keyed_generator(x.device, *noise_keys, self.index, number), self.spec)
-            if not self.lends:
-                hand_over.append(x.detach())
-            features.append(x)
-        return features, hand_over
+    def _features(self, views: Sequence[Tensor], number: int, keys: tuple[int, ...]) -> ViewFeatures:
+        walk = partial(run, recompute=self.settings.recompute, last_view=number == len(views) - 1)
+        noise = partial(self._add_noise, keys=(*keys, self.index, number)) if self.noise and self.training else None
+        x, stages = views[number].detach(), self.trained_stages
+        if not self.lends:
+            x = walk(stages, x, noise)
+            return ViewFeatures(x, x.detach())
+        between = walk(stages[: -self.lends], x)
+        return ViewFeatures(walk(stages[-self.lends :], between, noise), between.detach())
+
+    def _add_noise(self, x: Tensor, keys: tuple[int, ...]) -> Tensor:
+        assert self.noise is not None
+        return self.noise(x, keyed_generator(x.device, *keys), self.spec)

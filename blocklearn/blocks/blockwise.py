@@ -18,6 +18,7 @@ from blocklearn.blocks.noise import NoiseChoice, build_noise
 from blocklearn.blocks.objective import Objective, ObjectiveFactory, ProjectorFactory
 from blocklearn.blocks.patches import Patches
 from blocklearn.blocks.published import KEPT_PARTS, load_published, sort_published
+from blocklearn.blocks.recompute import Recompute
 from blocklearn.blocks.schedule import Schedule
 from blocklearn.blocks.stage import StageSpec
 from blocklearn.blocks.update import OptimizerFactory, UpdateRule
@@ -74,6 +75,11 @@ class BlockwiseModule(IsolatedWalk):
             weight decay; an optimizer that adapts to the gradient's size cancels most of it.
         stop_epochs: a block learns from epochs before this one only, and its learning-rate curve ends there; one a block,
             null for the whole run.
+        recompute: which activations a block's backward pass computes again rather than keeps, to save memory: `nothing`;
+            `cheap` (noise, and norm and activation before a pooling; about 1 % of the time); `views` (all views but the
+            last, one view's graph at a time); `units` (every residual unit). For all blocks, or a list of one a block. The
+            result is the same.
+        compile: run every stage through `torch.compile`.
         small_stem: keep the size of small images: stem convolution 3x3 with stride 1, no max-pool.
         backbone_kwargs: passed to `timm.create_model`.
         pretrained: start from timm's published weights.
@@ -104,6 +110,8 @@ class BlockwiseModule(IsolatedWalk):
         lr_factors: list[float] | None = None,
         loss_weights: list[float] | None = None,
         stop_epochs: list[int | None] | None = None,
+        recompute: Recompute | list[Recompute] = "cheap",
+        compile: bool = False,
         small_stem: bool = False,
         patches: Patches | None = None,
         backbone_kwargs: dict[str, Any] | None = None,
@@ -127,6 +135,7 @@ class BlockwiseModule(IsolatedWalk):
             lr_factors=lr_factors or 1.0,
             loss_weights=loss_weights or 1.0,
             stop_epochs=stop_epochs,
+            recompute=recompute,
         )
         self.patches = patches
         self.blocks = nn.ModuleList()
@@ -140,7 +149,7 @@ class BlockwiseModule(IsolatedWalk):
                 build_noise(own["noise"]) if group else None,
                 self.rule,
                 self.schedule,
-                BlockSettings(own["lr_factors"], own["loss_weights"], own["stop_epochs"]),
+                BlockSettings(own["lr_factors"], own["loss_weights"], own["stop_epochs"], own["recompute"]),
                 borrowed=[stages[position] for position in group[:shared]],
                 lends=_shared(grouping, index + 1),
                 spec=spec,
@@ -153,6 +162,9 @@ class BlockwiseModule(IsolatedWalk):
             "patches": asdict(patches) if patches else None,
             "blocks": [[stage.spec.name for stage in block.trained_stages] for block in self.walked],
         }
+        if compile:
+            for stage in stages:
+                stage.compile()
         if identical_projectors:
             self._copy_first_projector()
         if channels_last:

@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -83,6 +83,12 @@ class Stage(nn.Sequential):
     def __init__(self, spec: StageSpec, modules: "OrderedDict[str, nn.Module]") -> None:
         super().__init__(OrderedDict((name.replace(".", "/"), module) for name, module in modules.items()))
         self.spec = spec
+        self.compiled = False
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile its forward pass, in place (`torch.compile`), at its first call."""
+        super().compile(*args, **kwargs)
+        self.compiled = True
 
     def backbone_state_dict(self) -> dict[str, Tensor]:
         """Its weights under the backbone's own names."""

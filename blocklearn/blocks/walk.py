@@ -121,7 +121,8 @@ class IsolatedWalk(LightningModule):
     def _backward(self, block: "Block", loss: Tensor) -> None:
         self._refuse_non_finite(block, loss)
         weight = block.settings.loss_weight
-        self.manual_backward((loss if weight == 1 else loss * weight) / self.rule.accumulate_batches)
+        with torch.autocast(loss.device.type, enabled=False):  # Lightning's is around the whole step, backward included
+            self.manual_backward((loss if weight == 1 else loss * weight) / self.rule.accumulate_batches)
 
     def _set_lr(self, block: "Block", optimizer: Optimizer) -> None:
         window = self.window(block)

@@ -1,7 +1,7 @@
 """What every data module shares: loaders for pretraining, probing and testing."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from blocklearn.batch import Batch
 from blocklearn.data.labelled_part import stratified_part
-from blocklearn.data.loader import KeyedSampler, KeyedViews, LabelledSamples, ResumableLoader
+from blocklearn.data.loader import FinishedViews, KeyedSampler, KeyedViews, LabelledSamples, ResumableLoader
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.errors import UserError
 from blocklearn.machine import available_cores
@@ -96,17 +96,16 @@ class KeyedDataModule(LightningDataModule):
                 f"data: {self.title} has {len(samples)} samples for training, fewer than one batch of {self.batch_size}; "
                 "lower --data.batch_size"
             )
-        return self._loader(
-            samples, self._training_views(), shuffle=True, fixed_views=self.fixed_views, view_label=self._view_label()
-        )
+        return self._training_loader(samples, shuffle=True, fixed_views=self.fixed_views)
 
     def every_training_view(self) -> DataLoader[Batch]:
         """All training samples in order, with the views that `fixed_views` gives them."""
         dataset = self._dataset(self.pretraining_samples(), self._training_views(), self._view_label())
-        return DataLoader(dataset, batch_size=self.batch_size, num_workers=self.num_workers)
+        device = self._device()
+        return FinishedViews(dataset, self.recipe, device, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def val_dataloader(self) -> ResumableLoader:
-        return self._loader(self.test_samples(), self._training_views(), shuffle=False, view_label=self._view_label())
+        return self._training_loader(self.test_samples(), shuffle=False)
 
     def probe_dataloader(self, batch_size: int, augment: bool = True, labelled_part: float = 1.0) -> ResumableLoader:
         """Labelled samples for training a probe, in one view: augmented and shuffled, or as they are and in order. Of a
@@ -150,6 +149,9 @@ class KeyedDataModule(LightningDataModule):
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
     def _training_views(self) -> list[Callable[[Any], Tensor]]:
         return [partial(self.recipe.training_view, view=view) for view in range(self.recipe.num_views)]
 
@@ -161,6 +163,9 @@ class KeyedDataModule(LightningDataModule):
     ) -> KeyedViews:
         return KeyedViews(samples, transforms, self._keying_seed(), view_label)
 
+    def _training_loader(self, samples: LabelledSamples, shuffle: bool, fixed_views: bool = False) -> ResumableLoader:
+        return self._loader(samples, self._training_views(), shuffle, None, fixed_views, self._view_label())
+
     def _loader(
         self,
         samples: LabelledSamples,
@@ -170,11 +175,18 @@ class KeyedDataModule(LightningDataModule):
         fixed_views: bool = False,
         view_label: Callable[[Any, Any], Tensor] | None = None,
     ) -> ResumableLoader:
+        dataset = self._dataset(samples, transforms, view_label)
+        sampler = self._sampler(dataset, batch_size or self.batch_size, shuffle, fixed_views)
+        return ResumableLoader(dataset, sampler, self.recipe, self._device(), self.num_workers)
+
+    def _sampler(self, samples: Sized, batch_size: int, shuffle: bool, fixed_views: bool) -> KeyedSampler:
+        """For this process' part of every batch.
+
+        Raises:
+            UserError: where the batch does not divide among the processes.
+        """
         world_size = self._world_size()
         rank = self.trainer.global_rank if self.trainer else 0
-        batch_size = batch_size or self.batch_size
         if batch_size % world_size:
             raise UserError(f"data: batch_size {batch_size} does not divide among {world_size} processes")
-        dataset = self._dataset(samples, transforms, view_label)
-        sampler = KeyedSampler(dataset, batch_size, shuffle, dataset.seed, world_size, rank, fixed_views)
-        return ResumableLoader(dataset, sampler, self.num_workers)
+        return KeyedSampler(samples, batch_size, shuffle, self._keying_seed(), world_size, rank, fixed_views)

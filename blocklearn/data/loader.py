@@ -1,6 +1,7 @@
 """Samples keyed by (seed, epoch, index, view), and a loader that resumes where it stopped."""
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from blocklearn.batch import Batch
 from blocklearn.data.stored_views import StoredViews
+from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.seeding import fold_seed, keyed_randomness
 
 
@@ -38,7 +40,8 @@ class KeyedViews(Dataset[Batch]):
 
     Args:
         samples: the data set.
-        transforms: one a view, sample to tensor; they may draw from the global random streams.
+        transforms: one a view, sample to tensor, or to what the recipe's `finish` takes; they may draw from torch's global
+            stream.
         seed: of the run.
         view_label: the label of the first view from sample and label, drawn as that view is; null for the sample's own.
     """
@@ -104,6 +107,17 @@ class KeyedSampler(DistributedSampler[Any]):
         self.stored_views: Path | None = None
 
     def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches():
+            for index in batch.tolist():
+                yield ViewKey(self.view_epoch, index, self.stored_views)
+
+    @property
+    def view_epoch(self) -> int:
+        """Whose views are asked for."""
+        return 0 if self.fixed_views else self.epoch
+
+    def batches(self) -> Iterator[Tensor]:
+        """Indices of this process' part of one global batch after the other."""
         skip, self.skip_batches = self.skip_batches, 0  # only the epoch that is resumed is cut short
         count = len(self.dataset)  # pyright: ignore[reportArgumentType]
         order = torch.arange(count)
@@ -111,9 +125,7 @@ class KeyedSampler(DistributedSampler[Any]):
             generator = torch.Generator().manual_seed(fold_seed(self.seed, self.epoch))
             order = torch.randperm(count, generator=generator)[: count - count % self.batch_size]
         for start in range(skip * self.batch_size, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            for index in batch.tensor_split(self.num_replicas)[self.rank]:
-                yield ViewKey(0 if self.fixed_views else self.epoch, int(index), self.stored_views)
+            yield order[start : start + self.batch_size].tensor_split(self.num_replicas)[self.rank]
 
     def __len__(self) -> int:
         count = len(self.dataset)  # pyright: ignore[reportArgumentType]
@@ -121,29 +133,41 @@ class KeyedSampler(DistributedSampler[Any]):
         return whole // self.num_replicas
 
 
-class ResumableLoader(DataLoader[Batch]):
-    """A DataLoader that remembers how far it came: a checkpoint taken in mid-epoch goes on with the next batch.
+class FinishedViews(DataLoader[Batch]):
+    """A DataLoader whose batches hold finished views, whoever iterates over it: what the recipe leaves to the device is
+    done here, in the process of the network.
 
-    Its length is that of a whole epoch, also while it finishes a part of one, as the Trainer counts.
+    Args:
+        dataset: the samples.
+        recipe: its `finish` is asked for what is left to do.
+        device: for the views with work left; others stay on the CPU.
+        arguments: those of `DataLoader`.
     """
 
-    def __init__(self, dataset: KeyedViews, sampler: KeyedSampler, num_workers: int = 0) -> None:
-        super().__init__(
-            dataset,
-            batch_size=sampler.batch_size // sampler.num_replicas,
-            sampler=sampler,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            drop_last=sampler.shuffle,
-        )
-        self.keyed_sampler = sampler
-        self._batches_done = 0
+    def __init__(self, dataset: KeyedViews, recipe: ViewRecipe, device: torch.device, **arguments: Any) -> None:
+        super().__init__(dataset, pin_memory=torch.cuda.is_available(), **arguments)
+        self.recipe, self.device = recipe, device
 
     def __iter__(self) -> Iterator[Any]:
+        for batch in super().__iter__():
+            yield batch._replace(
+                views=[v if isinstance(v, Tensor) else self.recipe.finish(v, self.device) for v in batch.views]
+            )
+
+
+class Resumable:
+    """Remembers how far a loader came: a checkpoint taken in mid-epoch goes on with the next batch."""
+
+    keyed_sampler: KeyedSampler
+    _batches_done: int = 0
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    def counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         # A generator, so that nothing is prefetched before the Trainer has told the sampler its epoch.
         self._batches_done = self.keyed_sampler.skip_batches
-        for batch in super().__iter__():
+        for batch in batches:
             self._batches_done += 1
             yield batch
 
@@ -153,3 +177,33 @@ class ResumableLoader(DataLoader[Batch]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         done = state["batches_done"]
         self.keyed_sampler.skip_batches = done if done < len(self) else 0
+
+
+class ResumableLoader(FinishedViews, Resumable):
+    """A loader of finished views that goes on where a checkpoint was taken.
+
+    Its length is that of a whole epoch, also while it finishes a part of one, as the Trainer counts.
+    """
+
+    def __init__(
+        self,
+        dataset: KeyedViews,
+        sampler: KeyedSampler,
+        recipe: ViewRecipe,
+        device: torch.device,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            dataset,
+            recipe,
+            device,
+            batch_size=sampler.batch_size // sampler.num_replicas,
+            sampler=sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            drop_last=sampler.shuffle,
+        )
+        self.keyed_sampler = sampler
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.counted(super().__iter__())

@@ -76,11 +76,11 @@ def broadcast_state(module: nn.Module) -> None:
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _all_reduce(x)
+        return all_reduce(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return _all_reduce(grads[0])
+        return all_reduce(grads[0])
 
 
 class _Gather(torch.autograd.Function):
@@ -95,10 +95,13 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return _all_reduce(grads[0]).split(ctx.counts)[dist.get_rank()], None
+        return all_reduce(grads[0]).split(ctx.counts)[dist.get_rank()], None
 
 
-def _all_reduce(x: Tensor) -> Tensor:
+def all_reduce(x: Tensor) -> Tensor:
+    """The sum of all processes' `x`, without gradient; in a single process, `x`."""
+    if world_size() == 1:
+        return x
     total = x.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
     return total

@@ -42,23 +42,30 @@ class SyncedBatchNorm(_BatchNorm):
         with torch.autocast(x.device.type, enabled=False):
             exact = x if x.dtype == torch.float64 else x.float()
             mean, variance, count = global_moments(exact)
-            self._track(mean.detach(), variance.detach() * count / (count - 1))
+            track_moments(self, mean.detach(), variance.detach() * count / (count - 1))
             scale = (variance + self.eps).rsqrt()
             scale = scale * self.weight if self.affine else scale
             shift = self.bias - mean * scale if self.affine else -mean * scale
             shape = [1, -1, *[1] * (x.ndim - 2)]
             return torch.addcmul(shift.view(shape), exact, scale.view(shape)).to(x.dtype)
 
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
-        self.num_batches_tracked.add_(1)
-        factor = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean), factor)
-        self.running_var.lerp_(variance.to(self.running_var), factor)
-
     def _check_input_dim(self, input: Tensor) -> None:  # any number of axes will do
         pass
+
+
+def is_synchronised(norm: _BatchNorm) -> bool:
+    """Whether its statistics are those of several processes' samples."""
+    return world_size() > 1 and isinstance(norm, (SyncedBatchNorm, nn.SyncBatchNorm))
+
+
+def track_moments(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Take a batch's mean and unbiased variance, each `(C,)`, into the running statistics, as BatchNorm does."""
+    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
+        return
+    norm.num_batches_tracked.add_(1)
+    factor = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean.to(norm.running_mean), factor)
+    norm.running_var.lerp_(variance.to(norm.running_var), factor)
 
 
 def synchronise_norms(root: nn.Module) -> None:

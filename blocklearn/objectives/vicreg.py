@@ -6,6 +6,7 @@ from torch import Tensor
 from blocklearn.distributed.collectives import sum_over_processes
 from blocklearn.distributed.moments import global_moments
 from blocklearn.objectives.criterion import Criterion, CriterionOutput, at_least_float32
+from blocklearn.objectives.gram import Form, chooses_gram, require_form, squared_norm_of_product
 
 
 class VICReg(Criterion):
@@ -33,6 +34,9 @@ class VICReg(Criterion):
         covariance: weight of `c`, >= 0.
         gamma: standard deviation to reach, > 0.
         eps: added to the variance, > 0.
+        form: how the squares of `C` are summed. `matrix`: `C` is made. `gram`: it is not, their sum is
+            `|z z^T|^2 / (B - 1)^2` with `z` centred (`objectives/gram.py`). `auto`: `gram` where `B < D`. Value and
+            gradient are the same to rounding.
 
     Raises:
         ValueError: for a value out of range.
@@ -45,6 +49,7 @@ class VICReg(Criterion):
         covariance: float = 1.0,
         gamma: float = 1.0,
         eps: float = 1e-4,
+        form: Form = "auto",
     ) -> None:
         super().__init__()
         if min(invariance, variance, covariance) < 0 or gamma <= 0 or eps <= 0:
@@ -52,11 +57,13 @@ class VICReg(Criterion):
                 "VICReg needs invariance, variance, covariance >= 0 and gamma, eps > 0, "
                 f"got {invariance}, {variance}, {covariance}, {gamma}, {eps}"
             )
+        require_form(form, "VICReg")
         self.invariance = invariance
         self.variance = variance
         self.covariance = covariance
         self.gamma = gamma
         self.eps = eps
+        self.form: Form = form
 
     def forward(self, z1: Tensor, z2: Tensor) -> CriterionOutput:
         """`(B, D)` and `(B, D)`, `B` >= 2, to a scalar. Computed in float32 at least, whatever the autocast."""
@@ -74,10 +81,15 @@ class VICReg(Criterion):
     def _spread(self, z: Tensor) -> tuple[Tensor, Tensor, int | Tensor]:
         """Standard deviations `(D,)`, the covariance term `c`, and the number of samples."""
         mean, variance, count = global_moments(z)
-        std = (variance * count / (count - 1) + self.eps).sqrt()
+        unbiased = variance * count / (count - 1)
+        std = (unbiased + self.eps).sqrt()
         centred = z - mean
-        covariance = sum_over_processes(centred.T @ centred) / (count - 1)
-        off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
+        even = self.training  # outside training the processes' shares may be uneven
+        if chooses_gram(self.form, z, count, even):
+            squares = squared_norm_of_product(centred, centred, even)
+        else:
+            squares = sum_over_processes(centred.T @ centred).square().sum()
+        off_diagonal = squares / (count - 1) ** 2 - unbiased.square().sum()
         return std, off_diagonal / z.shape[1], count
 
     def extra_repr(self) -> str:

@@ -1,11 +1,14 @@
 """LARS: layer-wise adaptive rate scaling (arXiv 1708.03888), as Barlow Twins uses it."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+PIECE = 2**16  # numbers that stay in a core's cache from one operation on them to the next: weight, gradient, momentum
 
 
 class LARS(Optimizer):
@@ -25,7 +28,9 @@ class LARS(Optimizer):
     Raises:
         ValueError: for a value out of range.
 
-    All tensors of a group move together in `torch._foreach_*` calls; `tests/optim/test_lars.py` holds the plain loop.
+    On a GPU all tensors of a group move together in `torch._foreach_*` calls, and nothing waits for the device. On a CPU
+    large ones move in pieces and small ones in buckets that fit the cache, so that memory is passed over twice.
+    `tests/optim/test_lars.py` holds the plain loop.
     """
 
     def __init__(
@@ -51,9 +56,30 @@ class LARS(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            self._step_together([p for p in params if p.ndim > 1], group, adapt=True)
-            self._step_together([p for p in params if p.ndim <= 1], group, adapt=False)
+            for adapt in (True, False):
+                own = [p for p in params if (p.ndim > 1) == adapt]
+                if not all(p.is_cpu for p in own):
+                    self._step_together(own, group, adapt)
+                    continue
+                for bucket in _buckets([p for p in own if p.numel() <= PIECE or not adapt]):
+                    self._step_together(bucket, group, adapt)
+                for param in (p for p in own if p.numel() > PIECE and adapt):
+                    self._step_in_pieces(param, group)
         return loss
+
+    def _step_in_pieces(self, param: Tensor, group: dict[str, Any]) -> None:
+        pieces = _pieces(param, param.grad, self._momentum_of(param))  # pyright: ignore[reportArgumentType]
+        decay, scratch = group["weight_decay"], torch.empty_like(pieces[0][0])
+        norms: list[tuple[Tensor, Tensor]] = []
+        for p, g, _ in pieces:
+            update = torch.add(g, p, alpha=decay, out=scratch[: len(p)])
+            norms.append((torch.linalg.vector_norm(p), torch.linalg.vector_norm(update)))
+        weight_norm, update_norm = (math.hypot(*map(float, each)) for each in zip(*norms, strict=True))
+        factor = group["eta"] * weight_norm / update_norm if weight_norm > 0 and update_norm > 0 else 1.0
+        for p, g, momentum in pieces:
+            update = torch.add(g, p, alpha=decay, out=scratch[: len(p)])
+            momentum.mul_(group["momentum"]).add_(update, alpha=factor)
+            p.add_(momentum, alpha=-group["lr"])
 
     def _step_together(self, params: list[Tensor], group: dict[str, Any], adapt: bool) -> None:
         if not params:
@@ -80,3 +106,27 @@ class LARS(Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(param)
         return state["momentum_buffer"]
+
+
+def _buckets(params: list[Tensor]) -> Iterator[list[Tensor]]:
+    """In order, with `PIECE` numbers or one tensor each."""
+    bucket: list[Tensor] = []
+    numbers = 0
+    for param in params:
+        if bucket and numbers + param.numel() > PIECE:
+            yield bucket
+            bucket, numbers = [], 0
+        bucket.append(param)
+        numbers += param.numel()
+    if bucket:
+        yield bucket
+
+
+def _pieces(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Views of the same numbers of each tensor, at most `PIECE` of them, in the order in which they lie in memory; the
+    tensors themselves where they lie in different orders."""
+    order = sorted(range(tensors[0].ndim), key=tensors[0].stride, reverse=True)
+    in_order = [tensor.permute(order) for tensor in tensors]
+    if not all(tensor.is_contiguous() for tensor in in_order):
+        return [tensors]
+    return list(zip(*(tensor.view(-1).split(PIECE) for tensor in in_order), strict=True))

@@ -17,8 +17,8 @@ from blocklearn import BlockwiseModule, ExpandPooling, JointEmbedding, Projector
 CHANNELS = (256, 512, 1024, 2048)
 
 
-def published_network(kernel_size: int = 1, **changes: Any) -> BlockwiseModule:
-    pooling = partial(ExpandPooling, kernel_size=kernel_size)
+def published_network(kernel_size: int = 1, fused: bool = False, **changes: Any) -> BlockwiseModule:
+    pooling = partial(ExpandPooling, kernel_size=kernel_size, fused=fused)
     objective = partial(JointEmbedding, pooling=pooling, projector=partial(Projector, widths=[4]))
     return BlockwiseModule(objective, "resnet50", **changes)
 
@@ -84,6 +84,8 @@ def test_the_authors_file_gives_the_authors_features(
     theirs, ours = torchvision_features(resnet, x, heads), our_features(network, x)
     assert len(ours) == 8
     assert {key: float((ours[key] - theirs[key]).abs().max()) for key in ours} == dict.fromkeys(ours, 0.0)
+    fused = our_features(published_network(kernel_size, fused=True, checkpoint=str(path)), x)
+    torch.testing.assert_close(fused, theirs, rtol=1e-5, atol=1e-6)
     assert not caplog.records
 
 

@@ -1,5 +1,7 @@
 import gzip
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,13 +96,21 @@ def test_a_test_class_that_training_lacks_is_named(tmp_path: Path) -> None:
         folder_data(tmp_path).test_samples()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_corrupt_image_is_named(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"num_workers": 0},
+        {"num_workers": 1},
+        {"num_workers": 1, "recipe": partial(SmallImageViews, colour="device")},
+        {"resident": True},
+    ],
+)
+def test_a_corrupt_image_is_named(tmp_path: Path, way: dict[str, Any]) -> None:
     make_folder(tmp_path, {"train": 4, "val": 1})
     bad = tmp_path / "train" / "dog" / "2.jpeg"
     bad.write_bytes(bad.read_bytes()[:200])
     with pytest.raises(UserError, match=f"cannot read the image {bad}"):
-        list(folder_data(tmp_path, num_workers=workers).train_dataloader())
+        list(folder_data(tmp_path, **way).train_dataloader())
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,14 @@ def test_a_criterion_has_the_loss_metrics_and_gradient_of_the_whole_batch(
     assert_same(several, alone, shares, name)
 
 
+@pytest.mark.parametrize("name", ["barlow_twins_published", "barlow_twins_published_gram"])
 def test_the_published_barlow_twins_gradient_is_half_the_true_one_in_two_processes(
-    several: list[dict[str, Any]], alone: dict[str, Any]
+    several: list[dict[str, Any]], alone: dict[str, Any], name: str
 ) -> None:
     true = alone["criteria"]["barlow_twins"]
     assert float(true["gradients"]["weight"].norm()) > 1e-3
     for result in several:
-        published = result["criteria"]["barlow_twins_published"]
+        published = result["criteria"][name]
         torch.testing.assert_close(published["loss"], true["loss"], **EXACT)
         torch.testing.assert_close(published["gradients"]["weight"], true["gradients"]["weight"] / 2, **EXACT)
 

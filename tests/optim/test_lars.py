@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from blocklearn import LARS
+from blocklearn.optim import lars
 
 
 def plain_lars_step(
@@ -21,15 +22,24 @@ def plain_lars_step(
             param -= lr * buffer
 
 
+@pytest.fixture(params=[1, 5, 13, 1000])
+def piece(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many numbers move at a time: from one up to all tensors together, as on a GPU."""
+    monkeypatch.setattr(lars, "PIECE", request.param)
+    return request.param
+
+
 def make_params() -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = [(4, 3), (5,), (2, 3, 3, 3), (7, 2)]
     params = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
     with torch.no_grad():
         params[3].zero_()  # a zero weight has no norm to adapt to
+    params[2].data = params[2].data.contiguous(memory_format=torch.channels_last)
     return params
 
 
+@pytest.mark.usefixtures("piece")
 def test_lars_equals_the_plain_loop_over_parameters() -> None:
     fast, slow = make_params(), make_params()
     momenta = [torch.zeros_like(p) for p in slow]
@@ -40,6 +50,8 @@ def test_lars_equals_the_plain_loop_over_parameters() -> None:
             # a zero gradient on a weight without decay leaves nothing to divide by
             a.grad = torch.randn(a.shape, generator=generator, dtype=torch.float64) * (step != 2)
             b.grad = a.grad.clone()
+            if a.ndim == 4 and step % 2:  # in the order of the weight, and in another
+                a.grad = a.grad.contiguous(memory_format=torch.channels_last)
         optimizer.step()
         plain_lars_step(slow, momenta, 0.3, 0.9, 0.02, 0.01)
     for a, b in zip(fast, slow, strict=True):

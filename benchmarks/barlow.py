@@ -1,0 +1,98 @@
+"""Barlow Twins and VICReg by `(B, B)` Gram matrices against their `(D, D)` matrix: time, and memory beyond the embeddings.
+
+Baseline: the same criterion with `form=matrix`. Times alternate in one process. Memory is the growth of a process' peak
+resident size over one forward and backward, each in a process of its own, since a peak never falls.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.peak import peak_megabytes
+from benchmarks.rows import Row, in_turns, print_rows, save_rows
+from blocklearn import BarlowTwins, VICReg
+from blocklearn.objectives.criterion import Criterion
+
+CRITERIA: dict[str, Callable[..., Criterion]] = {"Barlow Twins": BarlowTwins, "VICReg": VICReg}
+
+
+def embeddings(settings: argparse.Namespace) -> list[torch.Tensor]:
+    """Two views that agree in part, as embeddings do in training."""
+    generator = torch.Generator().manual_seed(0)
+    shared, *own = (torch.randn(settings.batch_size, settings.width, generator=generator) for _ in range(3))
+    return [(shared + view).requires_grad_() for view in own]
+
+
+def there_and_back(criterion: Criterion, views: list[torch.Tensor]) -> None:
+    torch.autograd.grad(criterion(*views).loss, views)
+
+
+def peak_growth(name: str, form: str, settings: argparse.Namespace) -> float:
+    """In MB, in this process."""
+    criterion = CRITERIA[name](form=form)
+    there_and_back(criterion, [torch.randn(4, 8, requires_grad=True) for _ in range(2)])  # what torch itself needs
+    views = embeddings(settings)
+    before = peak_megabytes()
+    there_and_back(criterion, views)
+    return peak_megabytes() - before
+
+
+def peak_growth_elsewhere(name: str, form: str, settings: argparse.Namespace) -> float:
+    sizes = ["--batch_size", str(settings.batch_size), "--width", str(settings.width)]
+    command = [sys.executable, "-m", "benchmarks.barlow", *sizes, "--peak_of", name, form]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+
+
+def measure(settings: argparse.Namespace) -> list[Row]:
+    sizes = {"batch_size": settings.batch_size, "width": settings.width, "dtype": "float32"}
+    views = embeddings(settings)
+    rows: list[Row] = []
+    for name, make in CRITERIA.items():
+        judged = name == "Barlow Twins"
+        row, what = (
+            "P5" if judged else "P5 VICReg",
+            f"{name}, there and back, B {settings.batch_size}, D {settings.width}",
+        )
+        ways = {form: make(form=form) for form in ("gram", "matrix")}
+        seconds = in_turns(
+            {form: lambda way=way: there_and_back(way, views) for form, way in ways.items()}, settings.turns
+        )
+        target = 0.15 if judged else None
+        rows.append(
+            Row(f"{row} time", what, "form=matrix", "s", seconds["gram"], seconds["matrix"], target, notes=sizes)
+        )
+        ours, theirs = (
+            [peak_growth_elsewhere(name, form, settings) for _ in range(min(settings.turns, 2))]
+            for form in ("gram", "matrix")
+        )
+        target = 0.1 if judged else None
+        rows.append(Row(f"{row} memory", what, "form=matrix", "MB", ours, theirs, target, notes=sizes))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.barlow", description=__doc__)
+    parser.add_argument("--batch_size", type=int, default=256)
+    parser.add_argument("--width", type=int, default=8192)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a small width")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--peak_of", nargs=2, metavar=("CRITERION", "FORM"), help=argparse.SUPPRESS)
+    settings = parser.parse_args()
+    if settings.quick:
+        settings.batch_size, settings.width = 64, 1024
+    if settings.peak_of:
+        print(peak_growth(*settings.peak_of, settings))
+        return
+    rows = measure(settings)
+    print_rows(rows, "Criteria without the D x D matrix")
+    if settings.output:
+        save_rows(rows, settings.output)
+
+
+if __name__ == "__main__":
+    main()

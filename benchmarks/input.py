@@ -1,0 +1,158 @@
+"""Images a second that the input pipeline makes, in two views at 224 pixels.
+
+P3: what one host core does, with the colour work left to the device, over the same recipe on PIL. Both read the same
+JPEG files through the same keyed data set; turns alternate in one process on one thread. Three more rows inform: the rate
+of decoding alone; the seconds of the device part here, which without a GPU the training process has to spare; and small
+images that live on the device, over a loader without processes of its own.
+"""
+
+import argparse
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import default_collate
+
+from benchmarks.rows import Row, in_turns, print_rows, save_rows
+from blocklearn.data import BarlowTwinsViews, ImageDataModule, ImageFolder
+from blocklearn.data.digits import ImageArray
+from blocklearn.data.views import SmallImageViews
+
+SIZE = 224
+
+
+class InMemory(ImageDataModule):
+    """CIFAR-like noise: 32 x 32 pixels in colour."""
+
+    title, num_classes = "noise", 10
+
+    def __init__(self, num_images: int, device: torch.device, **arguments: object) -> None:
+        super().__init__(SmallImageViews, image_size=32, num_workers=0, seed=0, **arguments)  # pyright: ignore
+        pixels = np.random.default_rng(0).integers(0, 256, (num_images, 32, 32, 3), dtype=np.uint8)
+        self.images, self.device = ImageArray(pixels, np.arange(num_images) % 10), device
+
+    def pretraining_samples(self) -> ImageArray:
+        return self.images
+
+    test_samples = pretraining_samples
+
+    def _device(self) -> torch.device:
+        return self.device
+
+
+def make_photographs(folder: Path, count: int) -> None:
+    """Noise with a spectrum like a photograph's, 500 x 400 pixels."""
+    draw = np.random.default_rng(0)
+    (folder / "train" / "noise").mkdir(parents=True)
+    for number in range(count):
+        pixels = np.full((400, 500, 3), 128.0)
+        for octave in range(1, 8):
+            field = draw.normal(0, 1, (400 >> (8 - octave) or 1, 500 >> (8 - octave) or 1, 3))
+            coarse = Image.fromarray((128 + 40 * field).clip(0, 255).astype(np.uint8)).resize(
+                (500, 400), Image.Resampling.BICUBIC
+            )
+            pixels += (np.asarray(coarse) - 128.0) * 2.0 ** -(octave / 2)
+        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        image.save(folder / "train" / "noise" / f"{number}.jpeg", quality=90)
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def host_rows(settings: argparse.Namespace, device: torch.device) -> list[Row]:
+    with ExitStack() as stack:
+        root = settings.root
+        if root is None:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            make_photographs(root, settings.images + 2)
+        places = ("device", "host")
+        recipes = {place: lambda spec, place=place: BarlowTwinsViews(spec, colour=place) for place in places}
+        data = {
+            place: ImageFolder(root, recipe, held_out=0.01, image_size=SIZE, num_workers=0, seed=0)
+            for place, recipe in recipes.items()
+        }
+        files = data["host"].pretraining_samples()
+        count = min(settings.images, len(files))
+        views = {place: data[place].every_training_view().dataset for place in places}
+        seconds = in_turns(
+            {
+                **{place: lambda keyed=keyed: [keyed[i] for i in range(count)] for place, keyed in views.items()},
+                "decode": lambda: [files[i] for i in range(count)],
+            },
+            settings.turns,
+        )
+        batch = default_collate([views["device"][i % count] for i in range(settings.batch_size)])
+        recipe = data["device"].recipe
+
+        def device_part() -> None:
+            for view in batch.views:
+                recipe.finish(view, device)
+            wait(device)
+
+        finishing = in_turns({"finish": device_part}, settings.turns)["finish"]
+    rates = {name: [count / s for s in times] for name, times in seconds.items()}
+    notes = {"images": count, "size": SIZE, "files": "given" if settings.root else "synthetic, 500 x 400"}
+    what = f"two views at {SIZE} px on one core"
+    on_device = f"device part of {settings.batch_size} images in two views, on {device.type}"
+    return [
+        Row("P3", what, "colours by PIL", "images/s", rates["device"], rates["host"], 3.0, at_least=True, notes=notes),
+        Row("P3 decode", "decoding alone", "", "images/s", rates["decode"], notes=notes),
+        Row("P3 device", on_device, "", "s", finishing, notes={**notes, "batch_size": settings.batch_size}),
+    ]
+
+
+def resident_row(settings: argparse.Namespace, device: torch.device) -> Row:
+    count, batch_size = settings.small_images, min(256, settings.small_images)
+    loaders = {
+        name: InMemory(count, device, batch_size=batch_size, resident=name == "resident").train_dataloader()
+        for name in ("resident", "loader")
+    }
+
+    def epoch(name: str) -> None:
+        for _ in loaders[name]:
+            pass
+        wait(device)
+
+    seconds = in_turns({name: lambda name=name: epoch(name) for name in loaders}, settings.turns)
+    rates = {name: [count // batch_size * batch_size / s for s in times] for name, times in seconds.items()}
+    what = f"two views of images in memory at 32 px, batch {batch_size}, resident on {device.type}"
+    notes = {"images": count, "batch_size": batch_size, "processes of the loader": 0}
+    return Row("P3 resident", what, "loader on PIL", "images/s", rates["resident"], rates["loader"], notes=notes)
+
+
+def measure(settings: argparse.Namespace) -> list[Row]:
+    """On one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return [*host_rows(settings, device), resident_row(settings, device)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.input", description=__doc__)
+    parser.add_argument("--root", type=Path, help="folder of JPEGs, one folder a class; without it they are made")
+    parser.add_argument("--images", type=int, default=100, help="a turn")
+    parser.add_argument("--small_images", type=int, default=2048, help="a turn")
+    parser.add_argument("--batch_size", type=int, default=32, help="of the device part")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="few images")
+    parser.add_argument("--output", type=Path)
+    settings = parser.parse_args()
+    if settings.quick:
+        settings.images, settings.small_images, settings.batch_size = 8, 128, 4
+    rows = measure(settings)
+    print_rows(rows, "Input pipeline")
+    if settings.output:
+        save_rows(rows, settings.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""`python -m benchmarks.step`: a training step of blockwise Barlow Twins against end-to-end training (P1, P2, P9).
+
+Baseline: the same timm backbone, batch, projector and optimizer, trained end to end behind a global average, plain PyTorch
+with nothing computed again. Blockwise is the published recipe: four blocks, noise, 1x1 expansion to 2048 in each.
+`plain codes` is what it costs as published codes do it: plain pooling, the DxD matrix, every graph kept to the end.
+
+Each way runs in a process of its own, since a process' peak never falls; the ways take turns, so that a machine that slows
+down slows all of them.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmarks.growth import arithmetic_ratio
+from benchmarks.rows import Row, run_rows
+from benchmarks.ways import (
+    BASELINE,
+    OURS,
+    PLAIN,
+    UNITS,
+    VIEWS,
+    WAYS,
+    add_arguments,
+    build,
+    build_optimizers,
+    one_step,
+    random_batch,
+)
+
+
+def measure_way(way: str, settings: argparse.Namespace) -> dict[str, float]:
+    """Median seconds a step, and peak megabytes above weights and optimizer state."""
+    torch.manual_seed(0)
+    device = torch.device(settings.device)
+    network = build(way, settings).to(device)
+    optimizers = build_optimizers(network)
+    tiny = random_batch(settings, 2, settings.image_size // 4, device)
+    one_step(network, optimizers, tiny, 0, keep_graphs=way == PLAIN)  # what libraries set up once counts for nobody
+    batch = random_batch(settings, settings.batch_size, settings.image_size, device)
+    before, seconds = start_of_peak(device), []
+    for step in range(settings.steps + 1):
+        start = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16) if settings.bf16 else nullcontext():
+            one_step(network, optimizers, batch, step, keep_graphs=way == PLAIN)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": median(seconds[1:]), "megabytes": peak(device) - before}
+
+
+def start_of_peak(device: torch.device) -> float:
+    """Megabytes in use; from now on the peak counts anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of the resident set begins at what it is now
+    return resident("VmRSS")
+
+
+def peak(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else resident("VmHWM")
+
+
+def resident(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def measure(settings: argparse.Namespace) -> list[Row]:
+    ways = settings.ways
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    for turn in range(settings.turns):
+        for way in ways:
+            print(f"turn {turn + 1} of {settings.turns}: {way}", file=sys.stderr, flush=True)
+            command = [sys.executable, "-m", "benchmarks.step", *sys.argv[1:], "--way", way]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            found[way].append(json.loads(done.stdout.splitlines()[-1]))
+    ratio = arithmetic_ratio(settings)
+    precision = "bf16" if settings.bf16 else "fp32"
+    about = (
+        f"{settings.backbone}, {settings.image_size} px, batch {settings.batch_size}, projector {settings.width}, "
+        f"{precision}"
+    )
+    notes = {**vars(settings), "arithmetic ratio": ratio, "about": about}
+    print(f"{about}; counting products alone, blockwise over end to end: {ratio:.2f}")
+    slack = 1.4 / ratio if settings.device == "cuda" else 1.05
+    targets = {
+        OURS: (0.5, slack * ratio),
+        VIEWS: (0.3, None),
+        UNITS: (0.3, None),
+    }  # of the ratios of memory and of time
+    rows = []
+    for row, unit, key, target in (("P1 memory", "MB", "megabytes", 0), ("P2 time", "s", "seconds", 1)):
+        for way in ways:
+            if way != BASELINE:
+                ours, theirs = ([turn[key] for turn in found[name]] for name in (way, BASELINE))
+                aim = targets[way][target] if way in targets else None
+                rows.append(Row(row, way, BASELINE, unit, ours, theirs, aim, notes=notes))
+    for way in (VIEWS, UNITS):
+        if way in ways and OURS in ways:
+            ours, theirs = ([turn["seconds"] for turn in found[name]] for name in (way, OURS))
+            rows.append(Row("P1 time", way, OURS, "s", ours, theirs, 1.25, notes=notes))
+    if settings.device == "cuda":
+        rate = [settings.batch_size / turn["seconds"] for turn in found[OURS]]
+        rows.append(Row("P9 images", OURS, "", "images/s", rate, (), 1500, True, notes))
+    return rows
+
+
+def more_arguments(parser: argparse.ArgumentParser) -> None:
+    add_arguments(parser)
+    parser.add_argument("--steps", type=int, default=1, help="timed steps a turn, after one that is not")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+
+
+def in_one_process(settings: argparse.Namespace) -> bool:
+    """Whether this is the process of one way; it prints its figures."""
+    if settings.way:
+        print(json.dumps(measure_way(settings.way, settings)))
+    return bool(settings.way)
+
+
+QUICK = {"image_size": 64, "batch_size": 8, "width": 64, "steps": 1, "backbone": "resnet18"}
+
+if __name__ == "__main__":
+    run_rows(measure, __doc__, QUICK, more_arguments, in_one_process)

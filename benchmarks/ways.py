@@ -1,0 +1,94 @@
+"""The ways of training that are compared: end to end, blockwise as published codes do it, and blocklearn's."""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from blocklearn import (
+    LARS,
+    BarlowTwins,
+    Batch,
+    BlockwiseModule,
+    ExpandPooling,
+    GlobalPooling,
+    JointEmbedding,
+    Projector,
+)
+from blocklearn.blocks.update import UpdateRule
+
+BASELINE, PLAIN, OURS = "end to end", "plain codes", "blocklearn"
+VIEWS, UNITS = "blocklearn, recompute views", "blocklearn, recompute units"
+RECOMPUTE = {OURS: "cheap", VIEWS: "views", UNITS: "units"}
+WAYS = (BASELINE, PLAIN, *RECOMPUTE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--width", type=int, default=1024, help="of the projector")
+    parser.add_argument("--blocks", default="per_stage", choices=("per_stage", "per_unit"))
+    parser.add_argument("--noise", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--channels_last", action="store_true")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="the baseline must be among them")
+
+
+def build(way: str, settings: argparse.Namespace, optimizer: Any = partial(LARS, lr=1e-4)) -> BlockwiseModule:  # noqa: B008
+    """End to end is plain PyTorch behind a global average: nothing fused, nothing computed again. Blockwise is the
+    published recipe (arXiv 2302.01647): noise, 1x1 expansion to 2048 at every block; `plain codes` with plain pooling and
+    the DxD matrix."""
+    pooling: Any = GlobalPooling if way == BASELINE else partial(ExpandPooling, width=2048, fused=way != PLAIN)
+    criterion = BarlowTwins(form="matrix" if way in (BASELINE, PLAIN) else "auto")
+    projector = partial(Projector, widths=[settings.width] * 3)
+    return BlockwiseModule(
+        partial(JointEmbedding, pooling=pooling, projector=projector, criterion=criterion),
+        settings.backbone,
+        "end_to_end" if way == BASELINE else settings.blocks,
+        noise="all" if way != BASELINE and settings.noise else "none",
+        optimizer=optimizer,
+        recompute=RECOMPUTE.get(way, "nothing"),  # pyright: ignore
+        channels_last=settings.channels_last,
+        compile=settings.compile and way not in (BASELINE, PLAIN),
+    )
+
+
+def build_optimizers(network: BlockwiseModule) -> list[torch.optim.Optimizer]:
+    """With their state, so that a peak does not count it."""
+    optimizers = [network.rule.build_optimizer(block, None) for block in network.walked]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        UpdateRule.apply(network.rule, optimizer)
+    return optimizers
+
+
+def random_batch(settings: argparse.Namespace, size: int, pixels: int, device: torch.device | str = "cpu") -> Batch:
+    views = [torch.randn(size, 3, pixels, pixels, device=device) for _ in range(2)]
+    if settings.channels_last:
+        views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+    nothing = torch.zeros(size, device=device)
+    return Batch(views, nothing, nothing)
+
+
+def one_step(
+    network: BlockwiseModule, optimizers: Sequence[torch.optim.Optimizer], batch: Batch, step: int, keep_graphs: bool
+) -> None:
+    """The walk as `IsolatedWalk.training_step` makes it, without a trainer; or all forwards first, and one backward."""
+    views, losses = batch.views, []
+    for block, optimizer in zip(network.walked, optimizers, strict=True):
+        output = block.local_step(views, batch, (0, step))
+        if keep_graphs:
+            losses.append(output.loss)
+        else:
+            output.loss.backward()
+            network.rule.apply(optimizer)
+        views = output.features
+    if keep_graphs:
+        torch.stack(losses).sum().backward()
+        for optimizer in optimizers:
+            network.rule.apply(optimizer)

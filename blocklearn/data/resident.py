@@ -1,0 +1,97 @@
+"""A small data set that lives on the device whole."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blocklearn.batch import Batch
+from blocklearn.data.colour_work import to_device
+from blocklearn.data.loader import KeyedSampler, LabelledSamples, Resumable
+from blocklearn.data.stored_views import StoredViews
+from blocklearn.data.view_recipe import ViewRecipe
+from blocklearn.errors import UserError
+from blocklearn.seeding import keyed_generator
+
+
+class ResidentImages(NamedTuple):
+    """Attributes:
+    pixels: `(N, 3, H, W)`, uint8, on the device.
+    labels: `(N,)` integers, on the CPU.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+
+def load_resident(samples: LabelledSamples, device: torch.device) -> ResidentImages:
+    """Read every sample once.
+
+    Raises:
+        UserError: where the images are not all of one size.
+    """
+    image, _ = samples[0]
+    pixels = torch.empty(len(samples), image.height, image.width, 3, dtype=torch.uint8)
+    labels = torch.empty(len(samples), dtype=torch.int64)
+    for index in range(len(samples)):
+        other, labels[index] = samples[index]
+        if other.size != image.size:
+            raise UserError(
+                f"data: images of {image.width} x {image.height} and of {other.width} x {other.height} pixels cannot "
+                "live on the device together; set --data.resident false"
+            )
+        pixels[index] = torch.from_numpy(np.array(other))
+    return ResidentImages(pixels.permute(0, 3, 1, 2).contiguous().to(device), labels)
+
+
+class ResidentLoader(Resumable):
+    """Training views of images that live on the device: a batch is an index and its draws, made without loader processes.
+
+    The draws of a sample depend on (seed, epoch, sample, view) alone: those of an epoch are drawn at once, on the CPU, from
+    a stream keyed to (seed, epoch, view). They are distributed as those of a `ResumableLoader`, and are others.
+
+    Args:
+        images: on the device.
+        recipe: its `draw_views` and `views_of` make the views.
+        sampler: says which samples, over the images' pixels.
+    """
+
+    def __init__(self, images: ResidentImages, recipe: ViewRecipe, sampler: KeyedSampler) -> None:
+        self.images, self.recipe = images, recipe
+        self.dataset = images.pixels
+        self.batch_size = sampler.batch_size // sampler.num_replicas
+        self.sampler = self.keyed_sampler = sampler  # the Trainer tells `sampler` the epoch
+        self.batch_sampler = None  # the Trainer asks whoever has a sampler
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.dataset), self.sampler.batch_size)
+        return whole if self.sampler.shuffle else whole + (rest >= self.sampler.num_replicas)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.counted(self._batches())
+
+    def _batches(self) -> Iterator[Batch]:
+        pixels, labels = self.images
+        draws = None
+        # A last batch that is too small for a sample a process is left out, so that all processes count alike.
+        for index in islice(self.sampler.batches(), len(self) - self.sampler.skip_batches):
+            stored = self.sampler.stored_views
+            if stored is not None:
+                views = [to_device(view[index], pixels.device) for view in StoredViews(stored).views]
+            else:
+                draws = draws or self._draw()
+                chosen = pixels[to_device(index, pixels.device)]
+                views = [self.recipe.views_of(chosen, drawn[index]) for drawn in draws]
+            yield Batch(views, labels[index], index)
+
+    def _draw(self) -> list[Tensor]:
+        count, _, height, width = self.dataset.shape
+        return [
+            self.recipe.draw_views(
+                count, view, height, width, keyed_generator("cpu", self.sampler.seed, self.sampler.view_epoch, view)
+            )
+            for view in range(self.recipe.num_views)
+        ]
