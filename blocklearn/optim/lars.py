@@ -1,14 +1,11 @@
 """LARS: layer-wise adaptive rate scaling (arXiv 1708.03888), as Barlow Twins uses it."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-
-PIECE = 2**16  # numbers that stay in a core's cache from one operation on them to the next: weight, gradient, momentum
 
 
 class LARS(Optimizer):
@@ -28,9 +25,9 @@ class LARS(Optimizer):
     Raises:
         ValueError: for a value out of range.
 
-    On a GPU all tensors of a group move together in `torch._foreach_*` calls, and nothing waits for the device. On a CPU
-    large ones move in pieces and small ones in buckets that fit the cache, so that memory is passed over twice.
-    `tests/optim/test_lars.py` holds the plain loop.
+    On a CPU each weight takes PyTorch's fused kernel of SGD, whose `1 - dampening` is the factor on the gradient, so memory
+    is passed over once behind the norms. Elsewhere all tensors of a group move together in `torch._foreach_*` calls, and
+    nothing waits for the device. `tests/optim/test_lars.py` holds the plain loop.
     """
 
     def __init__(
@@ -56,30 +53,38 @@ class LARS(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            for adapt in (True, False):
-                own = [p for p in params if (p.ndim > 1) == adapt]
-                if not all(p.is_cpu for p in own):
-                    self._step_together(own, group, adapt)
-                    continue
-                for bucket in _buckets([p for p in own if p.numel() <= PIECE or not adapt]):
-                    self._step_together(bucket, group, adapt)
-                for param in (p for p in own if p.numel() > PIECE and adapt):
-                    self._step_in_pieces(param, group)
+            weights, others = ([p for p in params if (p.ndim > 1) == weight] for weight in (True, False))
+            if all(p.is_cpu for p in params):
+                for p in weights:
+                    self._step_fused([p], group, group["weight_decay"], self._trust_ratio(p, group))
+                self._step_fused(others, group, 0.0, 1.0)
+            else:
+                self._step_together(weights, group, adapt=True)
+                self._step_together(others, group, adapt=False)
         return loss
 
-    def _step_in_pieces(self, param: Tensor, group: dict[str, Any]) -> None:
-        pieces = _pieces(param, param.grad, self._momentum_of(param))  # pyright: ignore[reportArgumentType]
-        decay, scratch = group["weight_decay"], torch.empty_like(pieces[0][0])
-        norms: list[tuple[Tensor, Tensor]] = []
-        for p, g, _ in pieces:
-            update = torch.add(g, p, alpha=decay, out=scratch[: len(p)])
-            norms.append((torch.linalg.vector_norm(p), torch.linalg.vector_norm(update)))
-        weight_norm, update_norm = (math.hypot(*map(float, each)) for each in zip(*norms, strict=True))
-        factor = group["eta"] * weight_norm / update_norm if weight_norm > 0 and update_norm > 0 else 1.0
-        for p, g, momentum in pieces:
-            update = torch.add(g, p, alpha=decay, out=scratch[: len(p)])
-            momentum.mul_(group["momentum"]).add_(update, alpha=factor)
-            p.add_(momentum, alpha=-group["lr"])
+    def _step_fused(self, params: list[Tensor], group: dict[str, Any], decay: float, ratio: float) -> None:
+        if not params:
+            return
+        torch._fused_sgd_(
+            params,
+            [_as_laid_out(p) for p in params],
+            [self._momentum_of(p) for p in params],
+            weight_decay=decay,
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=1 - ratio,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+        )
+
+    @staticmethod
+    def _trust_ratio(param: Tensor, group: dict[str, Any]) -> float:
+        assert param.grad is not None
+        update = torch.add(param.grad, param, alpha=group["weight_decay"])
+        weight_norm, update_norm = (float(torch.linalg.vector_norm(tensor)) for tensor in (param, update))
+        return group["eta"] * weight_norm / update_norm if weight_norm > 0 and update_norm > 0 else 1.0
 
     def _step_together(self, params: list[Tensor], group: dict[str, Any], adapt: bool) -> None:
         if not params:
@@ -108,25 +113,8 @@ class LARS(Optimizer):
         return state["momentum_buffer"]
 
 
-def _buckets(params: list[Tensor]) -> Iterator[list[Tensor]]:
-    """In order, with `PIECE` numbers or one tensor each."""
-    bucket: list[Tensor] = []
-    numbers = 0
-    for param in params:
-        if bucket and numbers + param.numel() > PIECE:
-            yield bucket
-            bucket, numbers = [], 0
-        bucket.append(param)
-        numbers += param.numel()
-    if bucket:
-        yield bucket
-
-
-def _pieces(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """Views of the same numbers of each tensor, at most `PIECE` of them, in the order in which they lie in memory; the
-    tensors themselves where they lie in different orders."""
-    order = sorted(range(tensors[0].ndim), key=tensors[0].stride, reverse=True)
-    in_order = [tensor.permute(order) for tensor in tensors]
-    if not all(tensor.is_contiguous() for tensor in in_order):
-        return [tensors]
-    return list(zip(*(tensor.view(-1).split(PIECE) for tensor in in_order), strict=True))
+def _as_laid_out(param: Tensor) -> Tensor:
+    """Its gradient in the same order in memory, which the fused kernel takes for granted."""
+    assert param.grad is not None
+    same = param.grad.stride() == param.stride()
+    return param.grad if same else torch.empty_like(param).copy_(param.grad)

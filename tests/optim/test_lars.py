@@ -3,7 +3,6 @@ import torch
 from torch import Tensor
 
 from blocklearn import LARS
-from blocklearn.optim import lars
 
 
 def plain_lars_step(
@@ -22,10 +21,11 @@ def plain_lars_step(
             param -= lr * buffer
 
 
-@pytest.fixture(params=[1, 5, 13, 1000])
-def piece(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many numbers move at a time: from one up to all tensors together, as on a GPU."""
-    monkeypatch.setattr(lars, "PIECE", request.param)
+@pytest.fixture(params=["fused", "together"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As on a CPU, and as on a GPU."""
+    if request.param == "together":
+        monkeypatch.setattr(Tensor, "is_cpu", False)
     return request.param
 
 
@@ -39,7 +39,7 @@ def make_params() -> list[Tensor]:
     return params
 
 
-@pytest.mark.usefixtures("piece")
+@pytest.mark.usefixtures("way")
 def test_lars_equals_the_plain_loop_over_parameters() -> None:
     fast, slow = make_params(), make_params()
     momenta = [torch.zeros_like(p) for p in slow]
