@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 
@@ -48,8 +47,7 @@ def measure_way(way: str, settings: argparse.Namespace) -> dict[str, float]:
     before, seconds = start_of_peak(device), []
     for step in range(settings.steps + 1):
         start = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16) if settings.bf16 else nullcontext():
-            one_step(network, optimizers, batch, step, keep_graphs=way == PLAIN)
+        one_step(network, optimizers, batch, step, keep_graphs=way == PLAIN, bf16=settings.bf16)
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
@@ -116,9 +114,11 @@ def measure(settings: argparse.Namespace) -> list[Row]:
 
 def more_arguments(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser)
-    parser.add_argument("--steps", type=int, default=1, help="timed steps a turn, after one that is not")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--bf16", action="store_true")
+    gpu = torch.cuda.is_available()
+    parser.set_defaults(batch_size=256 if gpu else 32, channels_last=gpu)
+    parser.add_argument("--steps", type=int, default=10 if gpu else 1, help="timed steps a turn, after one that is not")
+    parser.add_argument("--device", default="cuda" if gpu else "cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=gpu)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
 
 

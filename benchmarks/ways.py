@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, default=1024, help="of the projector")
     parser.add_argument("--blocks", default="per_stage", choices=("per_stage", "per_unit"))
     parser.add_argument("--noise", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--channels_last", action="store_true")
+    parser.add_argument("--channels_last", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="the baseline must be among them")
 
@@ -76,12 +76,18 @@ def random_batch(settings: argparse.Namespace, size: int, pixels: int, device: t
 
 
 def one_step(
-    network: BlockwiseModule, optimizers: Sequence[torch.optim.Optimizer], batch: Batch, step: int, keep_graphs: bool
+    network: BlockwiseModule,
+    optimizers: Sequence[torch.optim.Optimizer],
+    batch: Batch,
+    step: int,
+    keep_graphs: bool,
+    bf16: bool = False,
 ) -> None:
     """The walk as `IsolatedWalk.training_step` makes it, without a trainer; or all forwards first, and one backward."""
     views, losses = batch.views, []
     for block, optimizer in zip(network.walked, optimizers, strict=True):
-        output = block.local_step(views, batch, (0, step))
+        with torch.autocast(batch.index.device.type, torch.bfloat16, enabled=bf16):
+            output = block.local_step(views, batch, (0, step))
         if keep_graphs:
             losses.append(output.loss)
         else:

@@ -104,36 +104,42 @@ class _ExpandedMean(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
-        x, weight, scale, inv_sigma, mean, covariance, mean_z, _, count, *bits = ctx.saved_tensors
-        rows = positions_last(x)
-        exact = weight.dtype
-        grad = (grads[0].to(exact) / rows.shape[1]).to(ctx.dtype)
-        folded_weight = (scale[:, None] * weight).to(ctx.dtype)
-        wants_x = ctx.needs_input_grad[0]
-        dx = torch.empty_like(x) if wants_x else x
-        dx_rows = positions_last(dx)
-        moved, d_beta = torch.zeros_like(weight), torch.zeros_like(mean_z)  # T above
-        for (samples, positions), packed in zip(chunks(rows, len(weight)), bits, strict=True):
-            part = rows[samples, positions]
-            g = where_positive(packed, grad[samples, None], (*part.shape[:2], len(weight))).flatten(0, 1)
-            d_beta += g.sum(0, dtype=exact)
-            moved += g.T @ part.reshape(-1, part.shape[2]).to(ctx.dtype)
-            if wants_x:
-                dx_rows[samples, positions] = (g @ folded_weight).view(part.shape).to(dx.dtype)
-        d_gamma = ((weight * moved).sum(1) - mean_z * d_beta) * inv_sigma
-        if not ctx.training:  # the statistics were constants
-            return dx if wants_x else None, scale[:, None] * moved, d_gamma, d_beta, None, None, None
-        d_weight = moved - d_beta[:, None] * mean - (d_gamma * inv_sigma)[:, None] * (weight @ covariance)
+        with torch.autocast(grads[0].device.type, enabled=False):
+            return (*_gradients(ctx, grads[0]), None, None, None)
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+    """Of `x`, weight, gamma and beta."""
+    x, weight, scale, inv_sigma, mean, covariance, mean_z, _, count, *bits = ctx.saved_tensors
+    rows = positions_last(x)
+    exact = weight.dtype
+    grad = (grad.to(exact) / rows.shape[1]).to(ctx.dtype)
+    folded_weight = (scale[:, None] * weight).to(ctx.dtype)
+    wants_x = ctx.needs_input_grad[0]
+    dx = torch.empty_like(x) if wants_x else x
+    dx_rows = positions_last(dx)
+    moved, d_beta = torch.zeros_like(weight), torch.zeros_like(mean_z)  # T above
+    for (samples, positions), packed in zip(chunks(rows, len(weight)), bits, strict=True):
+        part = rows[samples, positions]
+        g = where_positive(packed, grad[samples, None], (*part.shape[:2], len(weight))).flatten(0, 1)
+        d_beta += g.sum(0, dtype=exact)
+        moved += g.T @ part.reshape(-1, part.shape[2]).to(ctx.dtype)
         if wants_x:
-            sums = all_reduce(torch.stack([d_beta, d_gamma])) if ctx.synchronised else torch.stack([d_beta, d_gamma])
-            scaled = scale[:, None] * weight
-            offset = scaled.T @ (sums[0] / count)
-            pull = scaled.T @ ((sums[1] * inv_sigma / count)[:, None] * weight)
-            for samples, positions in chunks(rows, x.shape[1]):
-                part = rows[samples, positions]
-                centred = part.reshape(-1, part.shape[2]).to(exact) - mean
-                dx_rows[samples, positions] -= torch.addmm(offset, centred, pull).view(part.shape).to(dx.dtype)
-        return dx if wants_x else None, scale[:, None] * d_weight, d_gamma, d_beta, None, None, None
+            dx_rows[samples, positions] = (g @ folded_weight).view(part.shape).to(dx.dtype)
+    d_gamma = ((weight * moved).sum(1) - mean_z * d_beta) * inv_sigma
+    if not ctx.training:  # the statistics were constants
+        return dx if wants_x else None, scale[:, None] * moved, d_gamma, d_beta
+    d_weight = moved - d_beta[:, None] * mean - (d_gamma * inv_sigma)[:, None] * (weight @ covariance)
+    if wants_x:
+        sums = all_reduce(torch.stack([d_beta, d_gamma])) if ctx.synchronised else torch.stack([d_beta, d_gamma])
+        scaled = scale[:, None] * weight
+        offset = scaled.T @ (sums[0] / count)
+        pull = scaled.T @ ((sums[1] * inv_sigma / count)[:, None] * weight)
+        for samples, positions in chunks(rows, x.shape[1]):
+            part = rows[samples, positions]
+            centred = part.reshape(-1, part.shape[2]).to(exact) - mean
+            dx_rows[samples, positions] -= torch.addmm(offset, centred, pull).view(part.shape).to(dx.dtype)
+    return dx if wants_x else None, scale[:, None] * d_weight, d_gamma, d_beta
 
 
 def _statistics(rows: Tensor, weight: Tensor, norm: _BatchNorm) -> Statistics:

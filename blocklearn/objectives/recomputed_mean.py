@@ -68,29 +68,35 @@ class _RecomputedMean(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
-        x, weight, scale, beta, inv_sigma, mean, above, above_z, count = ctx.saved_tensors
-        low, wants_x = weight.to(ctx.dtype), ctx.needs_input_grad[0]
-        grad = grads[0].to(scale) / x[0, 0].numel()
-        d_beta, d_gamma = (grad * above).sum(0), (grad * above_z).sum(0) * inv_sigma
-        sums = torch.stack([d_beta, d_gamma])
-        if ctx.synchronised:
-            sums = all_reduce(sums)
-        dx, d_weight = torch.empty_like(x) if wants_x else None, torch.zeros_like(weight, dtype=scale.dtype)
-        for samples in parts(x, len(weight)):
-            centred = _expand(x[samples], low, scale.dtype).sub_(_map(mean))
-            active = torch.addcmul(_map(beta), centred, _map(scale))
-            dz = threshold_backward(grad[samples, :, None, None].expand_as(active), active, 0)
-            if ctx.training:
-                dz -= torch.addcmul(_map(sums[0] / count), centred, _map(sums[1] * inv_sigma / count))
-            dz = dz.mul_(_map(scale)).to(ctx.dtype)
-            part_dx, part_dw, _ = torch.ops.aten.convolution_backward(
-                dz, x[samples].to(ctx.dtype), low, None, [1, 1], [k // 2 for k in low.shape[2:]], [1, 1], False, [0, 0], 1,
-                [wants_x, True, False],
-            )  # fmt: skip
-            d_weight += part_dw
-            if dx is not None:
-                dx[samples] = part_dx.to(dx.dtype)
-        return dx, d_weight.to(weight.dtype), d_gamma, d_beta, None, None
+        with torch.autocast(grads[0].device.type, enabled=False):
+            return (*_gradients(ctx, grads[0]), None, None)
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+    """Of `x`, weight, gamma and beta."""
+    x, weight, scale, beta, inv_sigma, mean, above, above_z, count = ctx.saved_tensors
+    low, wants_x = weight.to(ctx.dtype), ctx.needs_input_grad[0]
+    grad = grad.to(scale) / x[0, 0].numel()
+    d_beta, d_gamma = (grad * above).sum(0), (grad * above_z).sum(0) * inv_sigma
+    sums = torch.stack([d_beta, d_gamma])
+    if ctx.synchronised:
+        sums = all_reduce(sums)
+    dx, d_weight = torch.empty_like(x) if wants_x else None, torch.zeros_like(weight, dtype=scale.dtype)
+    for samples in parts(x, len(weight)):
+        centred = _expand(x[samples], low, scale.dtype).sub_(_map(mean))
+        active = torch.addcmul(_map(beta), centred, _map(scale))
+        dz = threshold_backward(grad[samples, :, None, None].expand_as(active), active, 0)
+        if ctx.training:
+            dz -= torch.addcmul(_map(sums[0] / count), centred, _map(sums[1] * inv_sigma / count))
+        dz = dz.mul_(_map(scale)).to(ctx.dtype)
+        part_dx, part_dw, _ = torch.ops.aten.convolution_backward(
+            dz, x[samples].to(ctx.dtype), low, None, [1, 1], [k // 2 for k in low.shape[2:]], [1, 1], False, [0, 0], 1,
+            [wants_x, True, False],
+        )  # fmt: skip
+        d_weight += part_dw
+        if dx is not None:
+            dx[samples] = part_dx.to(dx.dtype)
+    return dx, d_weight.to(weight.dtype), d_gamma, d_beta
 
 
 def _statistics(x: Tensor, weight: Tensor, norm: _BatchNorm, exact: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
