@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=ALL, default=ALL)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, help="of every benchmark; by default each takes as many as it needs")
     parser.add_argument("--folder", type=Path, default=Path("runs/bench"))
     settings = parser.parse_args()
     settings.folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def main() -> None:
     for number, name in enumerate(settings.only, 1):
         print(f"{number} of {len(settings.only)}: {name}", flush=True)
         output = settings.folder / f"{name}.json"
-        turns = [] if settings.quick else ["--turns", str(settings.turns)]
+        turns = ["--turns", str(settings.turns)] if settings.turns else []
         command = [sys.executable, "-m", f"benchmarks.{name}", *turns, "--output", str(output)]
         if subprocess.run(command + ["--quick"] * settings.quick).returncode:
             failed.append(name)

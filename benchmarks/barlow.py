@@ -1,19 +1,19 @@
 """Barlow Twins and VICReg by `(B, B)` Gram matrices against their `(D, D)` matrix: time, and memory beyond the embeddings.
 
 Baseline: the same criterion with `form=matrix`. Times alternate in one process. Memory is the growth of a process' peak
-resident size over one forward and backward, each in a process of its own, since a peak never falls.
+resident size over one forward and backward, each in a process of its own, since a peak never falls. Where lightly is
+installed, its Barlow Twins is a second baseline.
 """
 
 import argparse
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from benchmarks.peak import peak_megabytes
-from benchmarks.rows import Row, in_turns, print_rows, save_rows
+from benchmarks.rows import Row, in_turns, run_rows
 from blocklearn import BarlowTwins, VICReg
 from blocklearn.objectives.criterion import Criterion
 
@@ -71,28 +71,39 @@ def measure(settings: argparse.Namespace) -> list[Row]:
         )
         target = 0.1 if judged else None
         rows.append(Row(f"{row} memory", what, "form=matrix", "MB", ours, theirs, target, notes=sizes))
-    return rows
+    return [*rows, *peer_rows(views, settings)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.barlow", description=__doc__)
+def peer_rows(views: list[torch.Tensor], settings: argparse.Namespace) -> list[Row]:
+    try:
+        from lightly.loss import BarlowTwinsLoss  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return []
+    peer, ours = BarlowTwinsLoss(lambda_param=0.0051), BarlowTwins(lambd=0.0051, scale=1.0)
+    losses = float(ours(*views).loss), float(peer(*views))
+    ways = {
+        "ours": lambda: there_and_back(ours, views),
+        "peer": lambda: torch.autograd.grad(peer(*views), views),
+    }
+    seconds = in_turns(ways, settings.turns)
+    what = f"Barlow Twins, there and back, B {settings.batch_size}, D {settings.width}"
+    notes = {"losses": losses}
+    return [Row("P5 peer", what, "lightly.BarlowTwinsLoss", "s", seconds["ours"], seconds["peer"], notes=notes)]
+
+
+def more_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(turns=5)
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--width", type=int, default=8192)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a small width")
-    parser.add_argument("--output", type=Path)
     parser.add_argument("--peak_of", nargs=2, metavar=("CRITERION", "FORM"), help=argparse.SUPPRESS)
-    settings = parser.parse_args()
-    if settings.quick:
-        settings.batch_size, settings.width = 64, 1024
+
+
+def in_one_process(settings: argparse.Namespace) -> bool:
+    """Whether this is the process of one peak; it prints it."""
     if settings.peak_of:
         print(peak_growth(*settings.peak_of, settings))
-        return
-    rows = measure(settings)
-    print_rows(rows, "Criteria without the D x D matrix")
-    if settings.output:
-        save_rows(rows, settings.output)
+    return bool(settings.peak_of)
 
 
 if __name__ == "__main__":
-    main()
+    run_rows(measure, __doc__, {"batch_size": 64, "width": 1024}, more_arguments, in_one_process)

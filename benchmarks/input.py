@@ -1,22 +1,25 @@
 """Images a second that the input pipeline makes, in two views at 224 pixels.
 
 P3: what one host core does, with the colour work left to the device, over the same recipe on PIL. Both read the same
-JPEG files through the same keyed data set; turns alternate in one process on one thread. Three more rows inform: the rate
-of decoding alone; the seconds of the device part here, which without a GPU the training process has to spare; and small
-images that live on the device, over a loader without processes of its own.
+JPEG files through the same keyed data set; turns alternate in one process on one thread. More rows inform: the rate of
+decoding alone; the seconds of the device part here, which without a GPU the training process has to spare; small images
+that live on the device, over a loader without processes of its own; and, where lightly is installed, its BYOL transform,
+the same recipe, as a baseline.
 """
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
-from benchmarks.rows import Row, in_turns, print_rows, save_rows
+from benchmarks.rows import Row, in_turns, run_rows
 from blocklearn.data import BarlowTwinsViews, ImageDataModule, ImageFolder
 from blocklearn.data.digits import ImageArray
 from blocklearn.data.views import SmallImageViews
@@ -79,13 +82,13 @@ def host_rows(settings: argparse.Namespace, device: torch.device) -> list[Row]:
         files = data["host"].pretraining_samples()
         count = min(settings.images, len(files))
         views = {place: data[place].every_training_view().dataset for place in places}
-        seconds = in_turns(
-            {
-                **{place: lambda keyed=keyed: [keyed[i] for i in range(count)] for place, keyed in views.items()},
-                "decode": lambda: [files[i] for i in range(count)],
-            },
-            settings.turns,
-        )
+        peer = lightly_views()
+        ways = {
+            **{place: lambda keyed=keyed: [keyed[i] for i in range(count)] for place, keyed in views.items()},
+            "decode": lambda: [files[i] for i in range(count)],
+            **({"peer": lambda: [peer(files[i][0]) for i in range(count)]} if peer else {}),
+        }
+        seconds = in_turns(ways, settings.turns)
         batch = default_collate([views["device"][i % count] for i in range(settings.batch_size)])
         recipe = data["device"].recipe
 
@@ -99,11 +102,29 @@ def host_rows(settings: argparse.Namespace, device: torch.device) -> list[Row]:
     notes = {"images": count, "size": SIZE, "files": "given" if settings.root else "synthetic, 500 x 400"}
     what = f"two views at {SIZE} px on one core"
     on_device = f"device part of {settings.batch_size} images in two views, on {device.type}"
-    return [
+    rows = [
         Row("P3", what, "colours by PIL", "images/s", rates["device"], rates["host"], 3.0, at_least=True, notes=notes),
         Row("P3 decode", "decoding alone", "", "images/s", rates["decode"], notes=notes),
         Row("P3 device", on_device, "", "s", finishing, notes={**notes, "batch_size": settings.batch_size}),
     ]
+    if peer:
+        rows.append(
+            Row("P3 peer", what, "lightly.BYOLTransform", "images/s", rates["device"], rates["peer"], notes=notes)
+        )
+    return rows
+
+
+def lightly_views() -> Callable[[Image.Image], Any] | None:
+    """The recipe as lightly has it; null where lightly is not installed."""
+    try:
+        from lightly.transforms import (  # pyright: ignore[reportMissingImports]
+            BYOLTransform,
+            BYOLView1Transform,
+            BYOLView2Transform,
+        )
+    except ImportError:
+        return None
+    return BYOLTransform(BYOLView1Transform(input_size=SIZE), BYOLView2Transform(input_size=SIZE))
 
 
 def resident_row(settings: argparse.Namespace, device: torch.device) -> Row:
@@ -136,23 +157,13 @@ def measure(settings: argparse.Namespace) -> list[Row]:
         torch.set_num_threads(threads)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.input", description=__doc__)
+def more_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(turns=5)
     parser.add_argument("--root", type=Path, help="folder of JPEGs, one folder a class; without it they are made")
     parser.add_argument("--images", type=int, default=100, help="a turn")
     parser.add_argument("--small_images", type=int, default=2048, help="a turn")
     parser.add_argument("--batch_size", type=int, default=32, help="of the device part")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="few images")
-    parser.add_argument("--output", type=Path)
-    settings = parser.parse_args()
-    if settings.quick:
-        settings.images, settings.small_images, settings.batch_size = 8, 128, 4
-    rows = measure(settings)
-    print_rows(rows, "Input pipeline")
-    if settings.output:
-        save_rows(rows, settings.output)
 
 
 if __name__ == "__main__":
-    main()
+    run_rows(measure, __doc__, {"images": 8, "small_images": 128, "batch_size": 4}, more_arguments)

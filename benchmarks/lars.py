@@ -4,13 +4,12 @@ Baseline: the formula one parameter at a time, as `tests/optim/test_lars.py` has
 """
 
 import argparse
-from pathlib import Path
 
 import timm
 import torch
 from torch import Tensor
 
-from benchmarks.rows import Row, in_turns, print_rows, save_rows
+from benchmarks.rows import Row, in_turns, run_rows
 from blocklearn import LARS
 
 
@@ -38,7 +37,7 @@ def parameters(shapes: list[tuple[int, ...]], device: str) -> list[Tensor]:
 
 
 def measure(settings: argparse.Namespace) -> list[Row]:
-    backbone = timm.create_model("resnet18" if settings.quick else "resnet50", num_classes=0)
+    backbone = timm.create_model(settings.backbone, num_classes=0)
     shapes = [tuple(param.shape) for param in backbone.parameters()]
     wide = settings.width
     sizes = {
@@ -67,19 +66,12 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.lars", description=__doc__)
+def more_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(turns=9)
+    parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--width", type=int, default=2048, help="of the projector")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="ResNet-18")
-    parser.add_argument("--output", type=Path)
-    settings = parser.parse_args()
-    rows = measure(settings)
-    print_rows(rows, "A step of LARS")
-    if settings.output:
-        save_rows(rows, settings.output)
 
 
 if __name__ == "__main__":
-    main()
+    run_rows(measure, __doc__, {"backbone": "resnet18"}, more_arguments)

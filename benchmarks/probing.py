@@ -7,12 +7,11 @@ ways take turns in one process. Heads are arithmetic of their own: those of a Re
 import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.rows import Row, in_turns, print_rows, save_rows
+from benchmarks.rows import Row, in_turns, run_rows
 from blocklearn import Batch, BlockwiseModule, ExpandPooling, JointEmbedding, LinearProbe, Projector
 from blocklearn.blocks.bare import NoObjective
 from blocklearn.evaluation.linear_probe import ProbeSettings, linear_classifier
@@ -75,23 +74,13 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.probing", description=__doc__)
+def more_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(turns=5)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--num_classes", type=int, default=1000)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="ResNet-18 at 64 px")
-    parser.add_argument("--output", type=Path)
-    settings = parser.parse_args()
-    if settings.quick:
-        settings.backbone, settings.image_size = "resnet18", 64
-    rows = measure(settings)
-    print_rows(rows, "Probing")
-    if settings.output:
-        save_rows(rows, settings.output)
 
 
 if __name__ == "__main__":
-    main()
+    run_rows(measure, __doc__, {"backbone": "resnet18", "image_size": 64}, more_arguments)

@@ -98,7 +98,7 @@ def run_rows(
     parser.add_argument("--output", type=Path, help="JSON file to write")
     add_arguments(parser)
     if "--quick" in sys.argv:
-        parser.set_defaults(turns=1, **(quick or {}))
+        parser.set_defaults(**{"turns": 1, **(quick or {})})
     settings = parser.parse_args()
     if handled(settings):
         return
@@ -112,7 +112,7 @@ def print_rows(rows: Sequence[Row], title: str = "Benchmarks") -> None:
     """Medians, and the spread over the turns."""
     table = Table(title=title, title_justify="left")
     for name in ("row", "what", "baseline", "ours", "its", "ratio", "spread", "target"):
-        table.add_column(name, justify="left" if name in ("row", "what", "baseline") else "right")
+        table.add_column(name, justify="left" if name in ("row", "what", "baseline") else "right", overflow="fold")
     for row in rows:
         figures, aim = row.figures, ""
         if row.target is not None:
@@ -127,7 +127,7 @@ def print_rows(rows: Sequence[Row], title: str = "Benchmarks") -> None:
             f"{short(min(figures))} to {short(max(figures))}",
             aim,
         )
-    Console(width=140).print(table)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 def short(value: float) -> str:
@@ -147,7 +147,7 @@ def save_rows(rows: Sequence[Row], path: Path) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     listed = [{**asdict(row), "figure": median(row.figures), "met": row.met} for row in rows]
-    path.write_text(json.dumps({"about": about, "rows": listed}, indent=2) + "\n")
+    path.write_text(json.dumps({"about": about, "rows": listed}, indent=2, default=str) + "\n")
 
 
 def load_rows(path: Path) -> list[Row]:

@@ -6,12 +6,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
 
-from benchmarks.rows import Row, print_rows, save_rows
+from benchmarks.rows import Row, run_rows
 
 FIT = ["fit", "--config", "bt_digits.yaml", "--trainer.callbacks+=benchmarks.startup.TellFirstStep"]
 
@@ -64,17 +63,5 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="without the rows that only inform")
-    parser.add_argument("--output", type=Path)
-    settings = parser.parse_args()
-    rows = measure(settings)
-    print_rows(rows, "Start-up")
-    if settings.output:
-        save_rows(rows, settings.output)
-
-
 if __name__ == "__main__":
-    main()
+    run_rows(measure, __doc__)

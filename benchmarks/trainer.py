@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
-from benchmarks.rows import Row, print_rows, save_rows
+from benchmarks.rows import Row, run_rows
 from blocklearn import Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
 from blocklearn.callbacks.progress_bar import BlockProgressBar
 from blocklearn.reporting.loggers import MetricsCSV
@@ -112,17 +112,5 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.trainer", description=__doc__)
-    parser.add_argument("--turns", type=int, default=20, help="measured steps")
-    parser.add_argument("--quick", action="store_true", help="the digits network alone")
-    parser.add_argument("--output", type=Path)
-    settings = parser.parse_args()
-    rows = measure(settings)
-    print_rows(rows, "Trainer")
-    if settings.output:
-        save_rows(rows, settings.output)
-
-
 if __name__ == "__main__":
-    main()
+    run_rows(measure, __doc__, {"turns": 10}, lambda parser: parser.set_defaults(turns=20))

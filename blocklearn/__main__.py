@@ -5,24 +5,29 @@ import sys
 
 from blocklearn import __version__
 from blocklearn.guard import guarded
-from blocklearn.verbs import overview, require_verb
+from blocklearn.verbs import VERBS, no_verb, overview
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command; returns the exit status: 2 where the command line itself is wrong, 1 for other errors."""
     args = sys.argv[1:] if args is None else args
-    if args in (["--version"], ["version"]):
-        print(f"blocklearn {__version__}")
-        return 0
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(overview(), end="", file=sys.stdout if args else sys.stderr)
-        return 0 if args else 2
+    if args[:1] == ["help"]:
+        args = [*args[1:], "--help"]
     return guarded(lambda: _run(args))
 
 
 def _run(args: list[str]) -> None:
-    require_verb(args[0])
-    if args[0] == "demo":
+    if not args:
+        print(overview(), end="", file=sys.stderr)
+        sys.exit(2)
+    if args[0] in ("-h", "--help"):
+        print(overview(), end="")
+    elif args in (["--version"], ["version"]):
+        print(f"blocklearn {__version__}")
+    elif args[0] not in VERBS:
+        print(f"blocklearn: error: {no_verb(args)}", file=sys.stderr)
+        sys.exit(2)
+    elif args[0] == "demo":
         from blocklearn.demo import run_demo
 
         run_demo(args[1:])

@@ -9,6 +9,11 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace, _typehints
 from lightning.pytorch.cli import LightningArgumentParser
 
+WORDY = (  # as jsonargparse says that none of several types fits
+    (r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - ", ""),
+    (r" Given value type: .*? Given value: ", ". Got value: "),
+    (r"<class '([^']*)'>|typing\.", r"\1"),
+)
 TRIED = tuple(f"- {words}" for words in ("Expected", "Does not validate", "Not a valid subclass"))
 
 
@@ -49,6 +54,8 @@ class CommandParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         told = " ".join(str(message).split())
+        for pattern, plain in WORDY:
+            told = re.sub(pattern, plain, told)
         print(f"blocklearn: error: {told}{self._suggest(told)}", file=sys.stderr)
         sys.exit(2)
 
@@ -57,29 +64,31 @@ class CommandParser(LightningArgumentParser):
         if not unknown:
             return ""
         wrong = unknown.group(1) or unknown.group(2)
-        known = {action.dest for action in self._actions} | _keys_of_parts()
+        parts = _keys_of_parts()
+        known = {action.dest for action in self._actions} | parts.keys()
         if self._subcommands_action is not None:
             known |= {action.dest for sub in self._subcommands_action.choices.values() for action in sub._actions}
         if wrong in ("target", "data.target", "data.init_args.target"):
             return ". This data set has one labelling only, no targets to choose from"
-        near = get_close_matches(wrong, sorted(known - {wrong}), n=1, cutoff=0.6)
+        if wrong in parts:
+            return f". It is for {', '.join(parts[wrong][:3])}{' and others' if len(parts[wrong]) > 3 else ''}"
+        near = get_close_matches(wrong, sorted(known), n=1, cutoff=0.6)
         return f". Did you mean {near[0]}?" if near else ""
 
 
-def _keys_of_parts() -> set[str]:
-    """What the parts that are named by `class_path` take."""
+def _keys_of_parts() -> dict[str, list[str]]:
+    """What the parts that are named by `class_path` take, and the names of those that take it."""
     import blocklearn.data
     import blocklearn.objectives
     import blocklearn.optim
 
     rooms = (blocklearn.data, blocklearn.objectives, blocklearn.optim)
-    parts = [getattr(room, name) for room in rooms for name in room.__all__]
-    taken = {key: value.kind for part in parts for key, value in inspect.signature(part).parameters.items()}
-    return {
-        key
-        for key, kind in taken.items()
-        if kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    }
+    taken: dict[str, list[str]] = {}
+    for name, part in ((name, getattr(room, name)) for room in rooms for name in room.__all__):
+        for key, value in inspect.signature(part).parameters.items():
+            if value.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                taken.setdefault(key, []).append(name)
+    return taken
 
 
 def first_reason(message: str) -> str:

@@ -138,6 +138,7 @@ class BlocklearnCLI(LightningCLI):
         if self.subcommand == "isolation":
             config.data.init_args.batch_size = min(config.data.init_args.batch_size, 8)
             config.data.init_args.num_workers = 0
+            config.model.compile = False  # minutes, for a few samples
             return
         if config.model.checkpoint:
             content = read_weights(config.model.checkpoint)

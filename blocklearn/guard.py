@@ -1,6 +1,7 @@
 """Run a job for a person at a terminal."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -32,6 +33,11 @@ def guarded(job: Callable[[], object]) -> int:
         warnings.filterwarnings("ignore", message)
     try:
         job()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return 141  # 128 + SIGPIPE, as a shell has it
     except UserError as error:
         # From a loader process the error comes back wrapped in that process's traceback; its last line is the message.
         print(f"blocklearn: error: {str(error).strip().splitlines()[-1].removeprefix(ERROR_NAME)}", file=sys.stderr)
@@ -39,3 +45,13 @@ def guarded(job: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads our output any more, as behind `| head`; what is left of it is then dropped."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -4,7 +4,6 @@ import argparse
 from difflib import get_close_matches
 
 from blocklearn import __version__
-from blocklearn.errors import UserError
 
 TRAINER_VERBS = {  # those of `blocklearn.cli`, on a configuration
     "fit": "Train every block with its own objective.",
@@ -48,16 +47,12 @@ def overview() -> str:
     return parser.format_help()
 
 
-def require_verb(word: str) -> None:
-    """
-    Raises:
-        UserError: for a word that is no verb; it names the nearest one.
-    """
-    if word in VERBS:
-        return
+def no_verb(args: list[str]) -> str:
+    """What to do about arguments that do not begin with a verb."""
+    word, listed = args[0], ", ".join(VERBS)
     if word.startswith("-"):
-        raise UserError(f"{word} comes before any verb; write blocklearn VERB {word}, VERB one of {', '.join(VERBS)}")
+        verb = next((arg for arg in args if arg in VERBS), None)
+        advice = f"blocklearn {verb} {word}" if verb else f"blocklearn VERB {word}, VERB one of {listed}"
+        return f"{word} comes before the verb; write {advice}"
     near = get_close_matches(word, VERBS, n=1)
-    raise UserError(
-        f"there is no verb {word}; {f'did you mean {near[0]}?' if near else 'there are ' + ', '.join(VERBS)}"
-    )
+    return f"there is no verb {word!r}; {f'did you mean {near[0]}?' if near else f'there are {listed}'}"

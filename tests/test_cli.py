@@ -253,6 +253,17 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
         (["--model.backbon=resnet18"], 2, "Did you mean model.backbone?"),
         (["--model.objective.pooling.widht=5"], 2, "'widht' is not accepted. Did you mean width?"),
         (["--data.target=speaker"], 2, "This data set has one labelling only, no targets to choose from"),
+        (["--data.recipe.colour=device"], 2, "'colour' is not accepted. It is for BarlowTwinsViews, SmallImageViews"),
+        (
+            ["--model.recompute=all"],
+            2,
+            "Expected a Literal['nothing', 'cheap', 'views', 'units'] - Expected a list. Got",
+        ),
+        (
+            ["--model.recompute=[views,units]"],
+            1,
+            "4 blocks, but 2 recompute; give one a block, or --model.recompute cheap",
+        ),
         (["--trainer.max_epoch=5"], 2, "Did you mean trainer.max_epochs?"),
         (["--model.backbone=resnet5O"], 1, "timm has no model 'resnet5O'. Did you mean"),
         (

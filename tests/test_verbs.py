@@ -1,6 +1,7 @@
 """What is told before anything heavy is imported: help, version, and words that are wrong."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -16,7 +17,8 @@ def run_and_list_heavy_modules(*arguments: str) -> tuple[int, list[str], str]:
     """Exit status, which heavy modules were imported, and all that was printed."""
     code = (
         "import json, sys\nfrom blocklearn.__main__ import main\n"
-        f"status = main({list(arguments)!r})\n"
+        f"try:\n    status = main({list(arguments)!r})\n"
+        "except SystemExit as stop:\n    status = stop.code\n"
         f"print(json.dumps([status, [name for name in {HEAVY!r} if name in sys.modules]]))"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
@@ -36,10 +38,13 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
     ("arguments", "expected", "told"),
     [
         (["--version"], 0, "blocklearn 0."),
+        (["help"], 0, "usage: blocklearn"),
+        (["help", "compare"], 0, "usage: blocklearn compare"),
         ([], 2, "usage: blocklearn"),
-        (["fti"], 1, "blocklearn: error: there is no verb fti; did you mean fit?"),
-        (["zzz"], 1, "blocklearn: error: there is no verb zzz; there are fit, "),
-        (["--config", "bt_digits.yaml", "fit"], 1, "blocklearn: error: --config comes before any verb"),
+        (["fti"], 2, "blocklearn: error: there is no verb 'fti'; did you mean fit?"),
+        (["zzz"], 2, "blocklearn: error: there is no verb 'zzz'; there are fit, "),
+        (["--config", "bt_digits.yaml", "fit"], 2, "--config comes before the verb; write blocklearn fit --config"),
+        (["--config", "bt_digits.yaml"], 2, "--config comes before the verb; write blocklearn VERB --config, VERB one"),
         (["fit", "--config", "bt_digit.yaml"], 1, "did you mean bt_digits.yaml?"),
         (["test", "--config", "probe_linear"], 1, "probe_linear.yaml says nothing of a model"),
     ],
@@ -67,3 +72,18 @@ def test_the_other_verbs_tell_theirs_and_import_nothing_heavy(verb: str) -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"usage: blocklearn {verb} ")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_is_no_error(unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "blocklearn", "--help"],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -315,8 +315,9 @@ def one_a_block(count: int, **choices: Any) -> list[dict[str, Any]]:
     """
     for name, choice in choices.items():
         if isinstance(choice, list) and len(choice) != count:
+            other = "cheap for all" if name == "recompute" else "null for none"
             raise UserError(
-                f"model: {count} blocks, but {len(choice)} {name}; give one a block, or --model.{name} null for none"
+                f"model: {count} blocks, but {len(choice)} {name}; give one a block, or --model.{name} {other}"
             )
     return [
         {name: choice[block] if isinstance(choice, list) else choice for name, choice in choices.items()}

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.loader import LabelledSamples
-from blocklearn.data.resident import ResidentLoader, load_resident
+from blocklearn.data.resident import ResidentImages, ResidentLoader, load_resident
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.data.views import IMAGENET_MEAN, IMAGENET_STD, ImageSpec
 from blocklearn.errors import UserError
@@ -27,8 +29,9 @@ class ImageDataModule(KeyedDataModule):
         root: folder of the data.
         image_size: height and width of a view in pixels.
         resident: keep the images, all of one size, on the device, and make the training views there; for small data sets.
-            The recipe must know how (`SmallImageViews`, `BarlowTwinsViews`, `GlyphViews`). Same distribution, other draws.
-            Probes read their images through the loader all the same.
+            The recipe must know how (`SmallImageViews`, `BarlowTwinsViews`, `GlyphViews`); it does all its work there,
+            whatever its `colour`. Same distribution, other draws. Every process holds the whole set, and no loader process
+            is used; probes read their images through the loader all the same.
         kwargs: the arguments of `KeyedDataModule`.
     """
 
@@ -49,17 +52,28 @@ class ImageDataModule(KeyedDataModule):
         super().__init__(recipe(ImageSpec(image_size, self.mean, self.std, self.grey)), root, **kwargs)
         self.image_size = image_size
         self.resident = resident
+        self._training_images: ResidentImages | None = None
+        if resident:  # a recipe that cannot says so before a single image is read
+            self.recipe.draw_views(1, 0, image_size, image_size, torch.Generator())
 
     def every_training_view(self) -> Any:
         if not self.resident:
             return super().every_training_view()
-        return self._resident_loader(self.pretraining_samples(), shuffle=False, fixed_views=True)
+        return self._resident_loader(self._resident_training_images(), shuffle=False, fixed_views=True)
 
     def _training_loader(self, samples: LabelledSamples, shuffle: bool, fixed_views: bool = False) -> Any:
         if not self.resident:
             return super()._training_loader(samples, shuffle, fixed_views)
-        return self._resident_loader(samples, shuffle, fixed_views)
+        training = shuffle  # other samples are passed in order
+        images = self._resident_training_images() if training else load_resident(samples, self._device())
+        return self._resident_loader(images, shuffle, fixed_views)
 
-    def _resident_loader(self, samples: LabelledSamples, shuffle: bool, fixed_views: bool) -> ResidentLoader:
-        images = load_resident(samples, self._device())
+    def _resident_training_images(self) -> ResidentImages:
+        """Read once, though each frozen block asks for them again."""
+        device = self._device()
+        if self._training_images is None or self._training_images.pixels.device != device:
+            self._training_images = load_resident(self.pretraining_samples(), device)
+        return self._training_images
+
+    def _resident_loader(self, images: ResidentImages, shuffle: bool, fixed_views: bool) -> ResidentLoader:
         return ResidentLoader(images, self.recipe, self._sampler(images.labels, self.batch_size, shuffle, fixed_views))

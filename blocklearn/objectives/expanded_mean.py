@@ -83,7 +83,9 @@ class _ExpandedMean(torch.autograd.Function):
         inv_sigma = (found.variance_z + norm.eps).rsqrt()
         scale = gamma * inv_sigma
         folded_weight = (scale[:, None] * weight).to(dtype).T
-        shift = (beta - found.mean_z * scale).to(dtype)
+        shift = (beta - found.mean_z * scale).to(
+            dtype
+        ) + 0.0  # no zero with a minus sign: its bits look like a number's
         y = torch.zeros(len(rows), len(weight), dtype=exact, device=x.device)
         bits: list[Tensor] = []
         for samples, positions in chunks(rows, len(weight)):

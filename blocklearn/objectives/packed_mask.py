@@ -17,7 +17,7 @@ def pack_positive(activations: Tensor) -> Tensor:
     With `n` bits a number, the tensor is laid out as `n` slabs, and bit `j` of each packed number speaks of slab `j`.
 
     Args:
-        activations: contiguous, none below 0, of any shape.
+        activations: contiguous, none below 0, of any shape; a zero with a minus sign counts as above 0.
 
     Returns:
         Integers as wide as the activations, an `n`-th as many (rounded up).

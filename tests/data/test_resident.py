@@ -98,6 +98,21 @@ def test_stored_features_of_frozen_blocks_stand_in_for_the_views(tmp_path: Path)
         torch.testing.assert_close(cached[name], tensor, rtol=0, atol=1e-5)
 
 
+def test_training_images_are_read_once_however_often_blocks_freeze(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, read = resident_data(fixed_views=True), []
+    samples = type(data.pretraining_samples())
+    monkeypatch.setattr(samples, "__getitem__", counted(samples.__getitem__, read))
+    network = small_network(schedule=Sequential())
+    train(tmp_path, network, data, max_epochs=4, limit_val_batches=0, callbacks=[CacheFrozenBlocks()])
+    assert len(read) == len(data.pretraining_samples()) + 1  # the first one tells the size
+
+
+def counted(get: Any, read: list[int]) -> Any:
+    return lambda self, index: read.append(index) or get(self, index)
+
+
 @pytest.mark.parametrize("data", [small_data, partial(Digits, batch_size=100, image_size=16)])
 def test_the_distribution_is_that_of_the_host_recipe(data: partial) -> None:
     host, resident = (
@@ -129,9 +144,9 @@ def test_a_glyph_is_moved_as_on_the_host() -> None:
         assert difference.mean() < 0.03
 
 
-def test_a_recipe_that_works_on_one_image_at_a_time_is_named() -> None:
+def test_a_recipe_that_works_on_one_image_at_a_time_is_named_before_images_are_read() -> None:
     with pytest.raises(UserError, match="CropViews works on one image at a time.*choose another recipe"):
-        next(iter(resident_data(recipe=CropViews, image_size=16).train_dataloader()))
+        resident_data(recipe=CropViews, image_size=16)
 
 
 def test_images_of_several_sizes_are_refused(tmp_path: Path) -> None:

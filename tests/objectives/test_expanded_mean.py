@@ -97,7 +97,7 @@ def test_a_dead_channel_passes_the_gradient_that_plain_pytorch_passes(kernel: in
     norm, pull = a_norm(16, torch.float64), torch.randn(3, 16, dtype=torch.float64)
     with torch.no_grad():
         norm.weight[:4] = 0
-        norm.bias[:2] = 0  # activations of 0 throughout
+        norm.bias[0], norm.bias[1] = 0.0, -0.0  # activations of 0 throughout
     slow = value_gradients_and_statistics(plain, x, weight, copy.deepcopy(norm), pull)
     fast = value_gradients_and_statistics(FUSED[kernel], x, weight, norm, pull)
     torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-10)

@@ -1,0 +1,31 @@
+"""Rows of the benchmarks: what is measured after hours must not be lost for how it is written."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.rows import Row, in_turns, load_rows, save_rows
+
+
+def test_a_target_is_of_the_median_ratio_turn_by_turn_and_may_be_a_lower_bound() -> None:
+    row = Row("P", "what", "plain", "s", [1.0, 2.0, 9.0], [2.0, 4.0, 3.0], 0.5)
+    assert row.figures == [0.5, 0.5, 3.0]
+    assert row.met
+    assert not Row("P", "what", "", "images/s", [1.0, 2.0, 9.0], target=3.0, at_least=True).met
+    assert Row("P", "what", "", "s", [1.0]).met is None
+
+
+def test_rows_come_back_from_their_file_with_paths_among_their_notes(tmp_path: Path) -> None:
+    output = tmp_path / "new" / "rows.json"
+    save_rows([Row("P", "what", "plain", "s", [1.0], [2.0], 0.5, notes={"output": output, "steps": 3})], output)
+    (row,) = load_rows(output)
+    assert (row.ours, row.theirs, row.met) == ([1.0], [2.0], True)
+    assert row.notes == {"output": str(output), "steps": 3}
+
+
+@pytest.mark.parametrize(("warm_up", "expected"), [(True, "abababab"), (False, "ababab")])
+def test_ways_take_turns(warm_up: bool, expected: str) -> None:
+    called: list[str] = []
+    seconds = in_turns({name: lambda name=name: called.append(name) for name in "ab"}, 3, warm_up)
+    assert "".join(called) == expected
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
