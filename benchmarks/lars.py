@@ -1,6 +1,6 @@
 """A step of LARS on weights of the size of ResNet-50 with a projector a block, and on many small ones.
 
-Baseline: the formula one parameter at a time, as `tests/optim/test_lars.py` has it. Both ways take turns in one process.
+Baseline: the formula one parameter at a time, which the tests of LARS use too. Both ways take turns in one process.
 """
 
 import argparse

@@ -20,6 +20,7 @@ from statistics import median
 import torch
 
 from benchmarks.growth import arithmetic_ratio
+from benchmarks.peak import megabytes_of, peak_megabytes
 from benchmarks.rows import Row, run_rows
 from benchmarks.ways import (
     BASELINE,
@@ -61,16 +62,11 @@ def start_of_peak(device: torch.device) -> float:
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 2**20
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of the resident set begins at what it is now
-    return resident("VmRSS")
+    return megabytes_of("VmRSS")
 
 
 def peak(device: torch.device) -> float:
-    return torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else resident("VmHWM")
-
-
-def resident(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))
+    return torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else peak_megabytes()
 
 
 def alone(way: str, *more: str, **environment: str) -> dict[str, float]:

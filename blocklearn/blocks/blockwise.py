@@ -76,7 +76,7 @@ class BlockwiseModule(IsolatedWalk):
         stop_epochs: a block learns from epochs before this one only, and its learning-rate curve ends there; one a block,
             null for the whole run.
         recompute: which activations a block's backward pass computes again rather than keeps, to save memory: `nothing`;
-            `cheap` (noise, and norm and activation before a pooling; about 1 % of the time); `views` (all views but the
+            `cheap` (a stem that ends in a pooling; about 1 % of the time); `views` (all views but the
             last, one view's graph at a time); `units` (every residual unit). For all blocks, or a list of one a block. The
             result is the same.
         compile: run every stage through `torch.compile`.

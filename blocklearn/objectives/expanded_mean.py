@@ -54,11 +54,18 @@ def expanded_mean(x: Tensor, weight: Tensor, norm: _BatchNorm) -> Tensor:
         weight: `(K, C)` or `(K, C, 1, 1)`.
         norm: over `K` channels, with weight, bias and running statistics.
     """
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weight, norm.weight, norm.bias))
+    return normalised_mean(_ExpandedMean, x, weight.flatten(1), norm, keep)
+
+
+def normalised_mean(
+    function: type[torch.autograd.Function], x: Tensor, weight: Tensor, norm: _BatchNorm, *more: Any
+) -> Tensor:
+    """What `function` makes, outside autocast but told the type for products; its statistics go into those of `norm`."""
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weight, norm.weight, norm.bias))
     with torch.autocast(device, enabled=False):
-        y, mean, variance = _ExpandedMean.apply(x, weight.flatten(1), norm.weight, norm.bias, norm, dtype, keep)  # pyright: ignore
+        y, mean, variance = function.apply(x, weight, norm.weight, norm.bias, norm, dtype, *more)  # pyright: ignore
     if norm.training:
         track_moments(norm, mean, variance)
     return y

@@ -17,8 +17,8 @@ from torch.nn.functional import conv2d
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from blocklearn.distributed.collectives import all_reduce
-from blocklearn.distributed.sync_norm import is_synchronised, track_moments
-from blocklearn.objectives.expanded_mean import entries_at_a_time
+from blocklearn.distributed.sync_norm import is_synchronised
+from blocklearn.objectives.expanded_mean import entries_at_a_time, normalised_mean
 
 threshold_backward = torch.ops.aten.threshold_backward  # its first argument where the second is above the third, else 0
 
@@ -32,13 +32,7 @@ def recomputed_mean(x: Tensor, weight: Tensor, norm: _BatchNorm) -> Tensor:
         weight: `(K, C, k, k)`, `k` odd; the padding keeps the size.
         norm: over `K` channels, with weight, bias and running statistics.
     """
-    device = x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    with torch.autocast(device, enabled=False):
-        y, mean, variance = _RecomputedMean.apply(x, weight, norm.weight, norm.bias, norm, dtype)  # pyright: ignore
-    if norm.training:
-        track_moments(norm, mean, variance)
-    return y
+    return normalised_mean(_RecomputedMean, x, weight, norm)
 
 
 class _RecomputedMean(torch.autograd.Function):

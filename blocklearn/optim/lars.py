@@ -27,7 +27,7 @@ class LARS(Optimizer):
 
     On a CPU each weight takes PyTorch's fused kernel of SGD, whose `1 - dampening` is the factor on the gradient, so memory
     is passed over once behind the norms. Elsewhere all tensors of a group move together in `torch._foreach_*` calls, and
-    nothing waits for the device. `tests/optim/test_lars.py` holds the plain loop.
+    nothing waits for the device. `benchmarks/lars.py` holds the plain loop.
     """
 
     def __init__(

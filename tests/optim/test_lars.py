@@ -2,23 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.lars import plain_step
 from blocklearn import LARS
-
-
-def plain_lars_step(
-    params: list[Tensor], momenta: list[Tensor], lr: float, momentum: float, eta: float, decay: float
-) -> None:
-    """The formula, one parameter at a time."""
-    with torch.no_grad():
-        for param, buffer in zip(params, momenta, strict=True):
-            update = param.grad.clone()
-            if param.ndim > 1:
-                update += decay * param
-                weight_norm, update_norm = param.norm(), update.norm()
-                if weight_norm > 0 and update_norm > 0:
-                    update *= eta * weight_norm / update_norm
-            buffer.mul_(momentum).add_(update)
-            param -= lr * buffer
 
 
 @pytest.fixture(params=["fused", "together"])
@@ -53,7 +38,7 @@ def test_lars_equals_the_plain_loop_over_parameters() -> None:
             if a.ndim == 4 and step % 2:  # in the order of the weight, and in another
                 a.grad = a.grad.contiguous(memory_format=torch.channels_last)
         optimizer.step()
-        plain_lars_step(slow, momenta, 0.3, 0.9, 0.02, 0.01)
+        plain_step(slow, momenta, 0.3, 0.9, 0.02, 0.01)
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
