@@ -1,7 +1,13 @@
 """Entry point: `blocklearn ...` and `python -m blocklearn ...`."""
 
 import gc
+import os
 import sys
+
+if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
+    # `python -m` puts the working folder first, and a file that lies there would take the place of a library. Parts of
+    # your own are found through PYTHONPATH, as by `blocklearn` itself.
+    del sys.path[0]
 
 from blocklearn import __version__
 from blocklearn.guard import guarded
@@ -42,11 +48,11 @@ def _run(args: list[str]) -> None:
     else:
         from blocklearn.config_files import locate_configs
 
-        located = locate_configs(args)
+        command = locate_configs(args)
         _import_command_line()
-        from blocklearn.cli import BlocklearnCLI
+        from blocklearn.run_command import run_command
 
-        BlocklearnCLI(located)
+        run_command(command)
 
 
 def _import_command_line() -> None:
@@ -54,7 +60,7 @@ def _import_command_line() -> None:
     again takes a tenth of the time to the first training step."""
     gc.disable()
     try:
-        import blocklearn.cli  # noqa: F401
+        import blocklearn.run_command  # noqa: F401
     finally:
         gc.enable()
 

@@ -4,16 +4,20 @@ import inspect
 import re
 import sys
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
 
-from jsonargparse import Namespace, _typehints
+from jsonargparse import Namespace, _typehints, set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
+
+from blocklearn.runs.received import refusal_of
 
 WORDY = (  # as jsonargparse says that none of several types fits
     (r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - ", ""),
     (r" Given value type: .*? Given value: ", ". Got value: "),
     (r"<class '([^']*)'>|typing\.", r"\1"),
 )
+DENIED = re.compile(r"Importing '([\w.]+)' is not allowed")
 TRIED = tuple(f"- {words}" for words in ("Expected", "Does not validate", "Not a valid subclass"))
 
 
@@ -52,8 +56,13 @@ class CommandParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
+    received: ClassVar[Path | None] = None  # the configuration that came with the checkpoint of this command
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         told = " ".join(str(message).split())
+        denied = DENIED.search(told)
+        if denied and self.received:
+            told = refusal_of(self.received, denied[1])
         for pattern, plain in WORDY:
             told = re.sub(pattern, plain, told)
         print(f"blocklearn: error: {told}{self._suggest(told)}", file=sys.stderr)
@@ -102,5 +111,6 @@ def first_reason(message: str) -> str:
     return message
 
 
+set_parsing_settings(instantiate_subclass_spec_in_any=False)  # `backbone_kwargs` are plain data
 forget_defaults_of_exchanged_classes()
 serialise_null_among_classes()

@@ -1,76 +1,51 @@
 """The command line: fit, validate, test, predict."""
 
 import os
+import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import blocklearn.data
 import blocklearn.objectives
 import blocklearn.optim  # noqa: F401  (imported so that their classes can be named without a path)
 from blocklearn.arguments import CommandParser, first_reason
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.blocks.checkpoint import STRUCTURE, is_checkpoint, read_checkpoint, read_weights
+from blocklearn.blocks.checkpoint import STRUCTURE, as_large_as, is_checkpoint, read_weights
 from blocklearn.callbacks.export_backbone import ExportBackbone
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.callbacks.progress_bar import BlockProgressBar
+from blocklearn.callbacks.run_settings import RunSettings
+from blocklearn.callbacks.save_run_config import SaveRunConfig, written
+from blocklearn.callbacks.stop_on_signal import StopOnSignal, Stopped
 from blocklearn.callbacks.write_features import WriteFeatures
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.distributed.launch import asks_for_several, is_first_process, one_of
+from blocklearn.distributed.lost import complain_of_lost_processes, started_by_first_process
 from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
 from blocklearn.evaluation.fine_tune import run_fine_tune
 from blocklearn.evaluation.frame_probe import run_frame_probe
-from blocklearn.evaluation.isolation import measure_reach
 from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, run_linear_probe
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
-from blocklearn.interop.files import replacing
-from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb, log_probe
+from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb, finish_wandb, log_probe
 from blocklearn.reporting.plots import plot_accuracy
 from blocklearn.reporting.results import ProbeResults, write_results
-from blocklearn.reporting.tables import print_blocks, print_probe, print_reach, print_validation
+from blocklearn.reporting.tables import print_blocks, print_probe, print_validation
 from blocklearn.run_folder import RESULTS, UNTRAINED, RunFolder
+from blocklearn.runs.refusals import refuse_flags, refuse_plan
+from blocklearn.runs.resume import go_on_from
+from blocklearn.runs.room import require_room
+from blocklearn.trainer import BlocklearnTrainer
 from blocklearn.verbs import DESCRIPTION, TRAINER_VERBS
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """`config.yaml` in the run's folder: everything that `--config` needs to repeat the run."""
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Nothing yet: a run that is resumed wrongly must not lose its configuration."""
-
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        if self.already_saved or not trainer.is_global_zero:
-            return
-        config = self.config.clone()
-        for key in ("ckpt_path", "config"):
-            config.pop(key, None)
-        with replacing(RunFolder(Path(trainer.default_root_dir)).config) as unfinished:
-            self.parser.save(config, str(unfinished), skip_none=False, overwrite=True, multifile=False)
-        self.already_saved = True
-
-
-class BlocklearnTrainer(Trainer):
-    """Lightning's, with a verb of our own."""
-
-    def isolation(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> None:
-        """Show which local loss reaches which block's parameters, on a few samples.
-
-        Raises:
-            UserError: where a loss reaches a block that it must not.
-        """
-        datamodule.prepare_data()
-        datamodule.setup("fit")
-        model.require_fit(datamodule)
-        batch = next(iter(datamodule.train_dataloader()))
-        if not print_reach(measure_reach(model, batch)):
-            raise UserError("a gradient crosses a border between blocks: look for tensors that two blocks share")
 
 
 class BlocklearnCLI(LightningCLI):
@@ -117,6 +92,26 @@ class BlocklearnCLI(LightningCLI):
         return {self.arguments[0]: skipped[self.arguments[0]]}
 
     def add_arguments_to_parser(self, parser: Any) -> None:
+        if self.arguments[0] == "fit":
+            parser.add_argument(
+                "--resume",
+                type=Literal["auto"] | None,
+                help="auto: begin, or go on from the latest checkpoint where --trainer.default_root_dir holds one; the "
+                "same command does both, for schedulers that start it again.",
+            )
+            parser.add_argument(
+                "--accept_changes",
+                type=bool,
+                default=False,
+                help="Go on with settings that differ from those of the run so far; they are written to changes.csv.",
+            )
+        else:
+            parser.add_argument(
+                "--trust_config",
+                type=bool,
+                default=False,
+                help="The configuration beside the checkpoint may name any class: it is your own, or you know its author.",
+            )
         parser.add_class_arguments(ProbeSettings, "probe")
         parser.add_class_arguments(WandbSettings, "wandb")
 
@@ -128,11 +123,12 @@ class BlocklearnCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        if self.subcommand == "fit" and config.ckpt_path == "last" and not config.trainer.default_root_dir:
-            raise UserError("--ckpt_path last needs the run to go on with: --trainer.default_root_dir RUN_FOLDER")
-        self.folder = self._choose_folder(config)
+        self.size_limit: AbstractContextManager[None] = nullcontext()
+        refuse_flags(config.trainer, trains=self.subcommand == "fit")
         if self.subcommand == "fit":
-            self._prepare_fit(config)
+            self.plain = yaml.safe_load(written(self._parser(self.subcommand), config))
+            self.going_on = go_on_from(config, self.plain)
+            config.ckpt_path = self.going_on.checkpoint
             return
         self.save_config_callback = None
         if self.subcommand == "isolation":
@@ -145,12 +141,14 @@ class BlocklearnCLI(LightningCLI):
             if is_checkpoint(content):
                 # It says how its backbone is grouped, so that any of them can be probed under one configuration.
                 config.model.blocks = content[STRUCTURE]["blocks"]
+                self.size_limit = as_large_as(content, config.model.checkpoint)
         else:
             print("No --model.checkpoint: the network has its initial weights.", file=sys.stderr)
 
     def instantiate_classes(self) -> None:
         try:
-            super().instantiate_classes()
+            with self.size_limit:
+                super().instantiate_classes()
         except UserError:
             raise
         except (
@@ -159,22 +157,33 @@ class BlocklearnCLI(LightningCLI):
             raise UserError(first_reason(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """With network and data there, so that what does not fit together is told before a folder is made."""
         config = self._get(self.config_init, "trainer")
-        for flag, own, off in (
-            ("gradient_clip_val", "gradient_clip_norm", None),
-            ("accumulate_grad_batches", "accumulate_batches", 1),
-        ):
-            if config[flag] != off and self.subcommand == "fit":
-                raise UserError(
-                    f"--trainer.{flag} cannot know the blocks; --model.{own} {config[flag]} does it block by block"
-                )
+        if self.subcommand == "fit" and is_first_process():
+            refuse_plan(self.model, self.datamodule, config)
+        self.folder = self._choose_folder(self.config[self.subcommand])
+        self.folder.require_no_links()
+        if self.subcommand not in ("fit", "isolation"):
+            RunFolder(self._evaluation_folder).require_no_links()
+        try:
+            trainer = self._build_trainer(config, kwargs)
+        except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        if self.subcommand == "fit" and is_first_process():
+            require_room(self.model, self.folder.path)
+        return trainer
+
+    def _build_trainer(self, config: Any, kwargs: dict[str, Any]) -> Trainer:
         callbacks = list(config["callbacks"] or [])
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(BlockProgressBar())
         if self.subcommand == "fit" and not config["fast_dev_run"]:
             callbacks.append(ExportBackbone(self.folder.backbone))
-            if config["enable_checkpointing"] is not False:
-                callbacks.append(LastCheckpoint(self.folder.checkpoints))
+            kept = LastCheckpoint(self.folder.checkpoints) if config["enable_checkpointing"] is not False else None
+            callbacks += [RunSettings(self.plain, self.going_on, self.folder.changes), StopOnSignal(kept)]
+            callbacks += [kept] if kept else []
         if self.subcommand == "predict":
             callbacks.append(WriteFeatures(self.folder.features))
         if self.subcommand == "test":  # the trainer's own budget was the training run's
@@ -185,10 +194,14 @@ class BlocklearnCLI(LightningCLI):
             shortened = {name: value for name, value in WHOLE.items() if f"--trainer.{name}" not in asked}
             kwargs |= shortened  # how a training run was cut short says nothing about its evaluation
         plugins = config["plugins"] or []
-        plugins = [*(plugins if isinstance(plugins, list) else [plugins]), StreamingCheckpointIO()]
+        plugins = [
+            *(plugins if isinstance(plugins, list) else [plugins]),
+            StreamingCheckpointIO(self._checkpoint_folders),
+        ]
+        own = self.folder.path if self.subcommand in ("fit", "isolation") else self._evaluation_folder
         return super().instantiate_trainer(
             **{
-                "default_root_dir": str(self.folder.path),
+                "default_root_dir": str(own),
                 "callbacks": callbacks,
                 "plugins": plugins,
                 "logger": self._loggers(config["logger"]),
@@ -208,30 +221,65 @@ class BlocklearnCLI(LightningCLI):
             if self.subcommand != "isolation":
                 print(f"Run folder: {self.folder.path}")
 
+    def _checkpoint_folders(self) -> list[Path]:
+        """Where this run keeps checkpoints: its own folder, and where the user's ModelCheckpoints were told to."""
+        told = [getattr(callback, "dirpath", None) for callback in self.trainer.checkpoint_callbacks]
+        return [self.folder.path, *(Path(path) for path in told if path)]
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether this is the run of its folder again, rather than a new one from another run's state."""
+        state = self.config[self.subcommand].get("ckpt_path")
+        return bool(state) and Path(state).resolve().is_relative_to(self.folder.path.resolve())
+
     def _run_subcommand(self, subcommand: str) -> None:
+        failed = True
+        try:
+            self._run_and_explain(subcommand)
+            failed = False
+            unreadable = self.datamodule.unreadable_told() if is_first_process() else None
+            if unreadable:
+                print(unreadable, file=sys.stderr)
+        finally:
+            finish_wandb(self.trainer.loggers, failed)
+
+    def _run_and_explain(self, subcommand: str) -> None:
+        """Run it; whatever ends it early is told in a line, with a status of its own."""
         try:
             super()._run_subcommand(subcommand)
+        except Stopped as stop:
+            if is_first_process():
+                name = signal.Signals(stop.number).name
+                print(f"blocklearn: stopped by {name}{self._how_to_go_on(stop.saved)}", file=sys.stderr)
+            # A process that rank 0 started must not look as if it had failed: its end would take rank 0 with it.
+            sys.exit(stop.status if is_first_process() or not started_by_first_process(self.trainer) else 0)
         except SystemExit as stop:  # Lightning leaves so, with status 0 or 1
             if not self.trainer.interrupted:
                 raise
             if is_first_process():
                 print(f"blocklearn: interrupted{self._how_to_go_on()}", file=sys.stderr)
             sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
+        except Exception as error:
+            complain_of_lost_processes(self.trainer, error)
+            raise
 
-    def _how_to_go_on(self) -> str:
+    def _how_to_go_on(self, saved: bool = False) -> str:
         if self.subcommand != "fit":
             return f"; {self.subcommand} begins anew when it is asked for again"
         if not self.folder.last_checkpoint.exists():
             return " before the first checkpoint; a run has to begin anew"
+        state = f" at batch {self.trainer.global_step}, its state is saved" if saved else ""
         return (
-            "; to go on from the last checkpoint, repeat the command with --trainer.default_root_dir "
-            f"{self.folder.path} --ckpt_path last"
+            f"{state}; to go on from {'there' if saved else 'the last checkpoint'}, repeat the command with "
+            f"--trainer.default_root_dir {self.folder.path} --resume auto"
         )
 
     def fit(self, model: BlockwiseModule, datamodule: KeyedDataModule, ckpt_path: str | None = None) -> None:
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         if not is_first_process():
             return
+        if self.going_on.step == self.trainer.global_step:
+            print(f"Nothing left to do: the run ends at batch {self.going_on.step}, where its checkpoint is.")
         written = [str(path) for path in (self.folder.last_checkpoint, self.folder.backbone) if path.exists()]
         if written:  # a trial run leaves nothing
             print(f"Trained: {' and '.join(written)}")
@@ -247,6 +295,7 @@ class BlocklearnCLI(LightningCLI):
     def test(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> list[ProbeRow]:
         """Fit a linear probe on every stage, or fine-tune the backbone; test, and report."""
         settings: ProbeSettings = self._get(self.config_init, "probe")
+        datamodule.list_unreadable_in(self._evaluation_folder)
         evaluate = run_frame_probe if datamodule.frame_labels else run_linear_probe
         rows = (run_fine_tune if settings.finetune else evaluate)(model, datamodule, settings, self.trainer)
         results = ProbeResults(
@@ -306,18 +355,6 @@ class BlocklearnCLI(LightningCLI):
             return {"devices": one_of(config["devices"]), "num_nodes": 1, "strategy": "auto"}
         return {"strategy": IsolatedStrategy()} if config["strategy"] == "auto" else {}
 
-    def _prepare_fit(self, config: Any) -> None:
-        last = self.folder.last_checkpoint
-        if config.ckpt_path == "last":
-            config.ckpt_path = str(last)
-        if config.ckpt_path:
-            read_checkpoint(config.ckpt_path)
-        elif last.exists():
-            raise UserError(
-                f"{self.folder.path} holds a trained run already: go on with --ckpt_path last, or choose another "
-                "--trainer.default_root_dir"
-            )
-
     def _loggers(self, chosen: Any) -> Any:
         """The user's own, and a CSV file always; W&B where the user did not choose."""
         if chosen is False or self.subcommand not in ("fit", "test"):
@@ -327,7 +364,7 @@ class BlocklearnCLI(LightningCLI):
         if chosen in (None, True):
             settings: WandbSettings = self._get(self.config_init, "wandb")
             config = self.config[self.subcommand].as_dict()
-            loggers.append(build_wandb(settings, self.folder.path, config, str(self.subcommand)))
+            loggers.append(build_wandb(settings, self.folder.path, config, str(self.subcommand), self._goes_on))
         else:
             loggers += chosen if isinstance(chosen, list) else [chosen]
         return [logger for logger in loggers if logger is not None]

@@ -1,22 +1,49 @@
 """Which configuration files a command means. Nothing heavy is imported for it, so that a wrong name is told at once."""
 
 import sys
+from difflib import get_close_matches
 from pathlib import Path
-
-import yaml
+from typing import NamedTuple
 
 from blocklearn.errors import UserError
 from blocklearn.run_folder import RunFolder, find_config, shipped_configs
+from blocklearn.runs.received import received_settings
+from blocklearn.runs.strict_yaml import read_yaml
 from blocklearn.verbs import TRAINER_VERBS
 
 DEFAULT_CONFIG = "bt_digits.yaml"
 CONFIG_FLAGS = ("--config", "-c")
+SECTIONS = ("seed_everything", "trainer", "model", "data", "probe", "wandb", "resume", "accept_changes", "ckpt_path")
 
 
-def locate_configs(args: list[str]) -> list[str]:
-    """Replace the names of shipped configurations by their paths, and supply a configuration where none is given: the
-    run's own for a checkpoint, scikit-learn's digits for `fit`. Configurations without a `model` section, such as
-    `probe_linear.yaml`, stack upon the run's own too."""
+class Command(NamedTuple):
+    """What is asked for, with every configuration found.
+
+    Attributes:
+        args: for the parser.
+        received: the configuration beside the checkpoint, where the command reads it; what is taken of it is the second of
+            `args`.
+        by_hand: the configuration files that the user named.
+    """
+
+    args: list[str]
+    received: Path | None
+    by_hand: list[Path]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the user vouches for the configuration beside the checkpoint."""
+        return (_value_of("--trust_config", self.args) or "").lower() in ("true", "yes", "1")
+
+
+def locate_configs(args: list[str]) -> Command:
+    """Replace the names of shipped configurations by their paths, and supply a configuration where none is given: what
+    `received_settings` takes of the run's own for a checkpoint, scikit-learn's digits for `fit`. Configurations without a
+    `model` section, such as `probe_linear.yaml`, stack upon the run's own too.
+
+    Raises:
+        UserError: for a file that is not there, or that `read_yaml` refuses; for a section that there is not.
+    """
     located: list[str] = []
     named: list[Path] = []
     expects_name = False
@@ -28,26 +55,34 @@ def locate_configs(args: list[str]) -> list[str]:
         else:
             located.append(arg)
         expects_name = arg in CONFIG_FLAGS
-    wants_config = args[0] in TRAINER_VERBS and not {"-h", "--help"} & set(args)
-    if wants_config and not any(_has_model(path) for path in named):
-        own = _config_of_run(args)
-        if named and not own:
-            raise UserError(
-                f"{named[-1].name} says nothing of a model: name a trained one with --model.checkpoint, or a recipe with "
-                "another --config before it"
-            )
-        if own or not named:
-            located.insert(1, f"--config={own or _default_config(args)}")
-    return located
+    if args[0] not in TRAINER_VERBS or {"-h", "--help"} & set(args):
+        return Command(located, None, named)
+    sections = {name for path in named for name in _sections(path)}
+    if "model" in sections:
+        return Command(located, None, named)
+    received = _config_of_run(args)
+    if named and not received:
+        raise UserError(
+            f"{named[-1].name} says nothing of a model: name a trained one with --model.checkpoint, or a recipe with "
+            "another --config before it"
+        )
+    _sections(received or _default_config(args))
+    located.insert(1, f"--config={received_settings(received) if received else find_config(DEFAULT_CONFIG)}")
+    return Command(located, received, named)
 
 
-def _has_model(config: Path) -> bool:
-    """Whether a configuration says what network is trained; one that cannot be read is the parser's to complain about."""
-    try:
-        content = yaml.safe_load(config.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return True
-    return not isinstance(content, dict) or "model" in content
+def _sections(config: Path) -> set[str]:
+    """The names of a configuration's sections.
+
+    Raises:
+        UserError: for one that there is not, with the nearest that there is.
+    """
+    names = {str(name) for name in read_yaml(config)}
+    for name in sorted(names - set(SECTIONS)):
+        near = get_close_matches(name, SECTIONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SECTIONS)}"
+        raise UserError(f"config: {config} has a section {name!r}, which there is not; {hint}")
+    return names
 
 
 def _config_of_run(args: list[str]) -> Path | None:

@@ -1,15 +1,14 @@
 """`blocklearn export`: a trained network as files for timm and torchvision, with a model card."""
 
 import argparse
-import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from blocklearn.errors import UserError
 from blocklearn.run_folder import RunFolder
+from blocklearn.runs.strict_yaml import read_yaml
 
 
 def run_export(args: list[str]) -> None:
@@ -24,6 +23,7 @@ def run_export(args: list[str]) -> None:
     import torch
 
     from blocklearn.blocks.checkpoint import EXPORTED, EXPORTED_HEADS
+    from blocklearn.blocks.finite import require_finite
     from blocklearn.interop.export import save_tensors
     from blocklearn.interop.files import replacing
     from blocklearn.interop.model_card import no_twin, write_model_card
@@ -32,6 +32,9 @@ def run_export(args: list[str]) -> None:
 
     run = RunFolder.of_checkpoint(options.checkpoint)
     folder: Path = options.to or run.export
+    if options.to is None:
+        run.require_no_links()
+    RunFolder(folder).require_no_links()
 
     weights = read_trained(options.checkpoint, options.backbone)
     twin = torchvision_twin(weights.structure)
@@ -44,6 +47,7 @@ def run_export(args: list[str]) -> None:
     if "timm" in formats:
         save_tensors(weights.backbone, weights.structure, folder / EXPORTED)
     if "torchvision" in formats:
+        require_finite(weights.backbone, f"{folder / TORCHVISION_FILE} is not written")
         with replacing(folder / TORCHVISION_FILE) as unfinished:
             torch.save({name: tensor.clone() for name, tensor in weights.backbone.items()}, unfinished)
     if weights.heads:
@@ -64,13 +68,16 @@ def run_export(args: list[str]) -> None:
 
 def _recipe_of(run: RunFolder, backbone: str) -> Mapping[str, Any] | None:
     """The run's configuration; None where the file does not lie in a run of that backbone."""
-    recipe = yaml.safe_load(run.config.read_text()) if run.config.is_file() else None
-    return recipe if isinstance(recipe, Mapping) and (recipe.get("model") or {}).get("backbone") == backbone else None
+    recipe = read_yaml(run.config) if run.config.is_file() else {}
+    model = recipe.get("model")
+    return recipe if isinstance(model, Mapping) and model.get("backbone") == backbone else None
 
 
 def _probes_of(run: RunFolder, checkpoint: Path) -> list[Mapping[str, Any]]:
     """The results of the run's probes on all labels that are of this checkpoint."""
-    found = [json.loads(path.read_text()) for path in run.probes()]
+    from blocklearn.reporting.results import read_results
+
+    found = [asdict(read_results(path)) for path in run.probes()]
     return [
         results
         for results in found

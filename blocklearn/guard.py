@@ -19,6 +19,7 @@ CHATTY = (  # by full name: Lightning sets the level of their parents when it is
     "lightning.pytorch.utilities.rank_zero",
     "lightning.fabric.utilities.rank_zero",
     "lightning.fabric.utilities.seed",
+    "lightning.fabric.utilities.distributed",
     "lightning.pytorch.trainer.connectors.signal_connector",
     "lightning_utilities.core.rank_zero",
 )

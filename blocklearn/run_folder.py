@@ -30,6 +30,11 @@ class RunFolder:
         return self.checkpoints / "last.ckpt"
 
     @property
+    def changes(self) -> Path:
+        """What was changed when the run went on."""
+        return self.path / "changes.csv"
+
+    @property
     def backbone(self) -> Path:
         return self.path / "backbone.safetensors"
 
@@ -53,6 +58,24 @@ class RunFolder:
         """The results of all linear probes of the trained network, by name."""
         found = sorted(self.path.glob(f"probe*/{RESULTS}"))
         return [path for path in found if not path.parent.name.endswith(UNTRAINED)]
+
+    def latest_checkpoint(self) -> Path | None:
+        """The latest state: `last.ckpt`, or what an older version let Lightning save when SLURM ended its job."""
+        found = [path for path in (self.last_checkpoint, *self.path.glob("hpc_ckpt_*.ckpt")) if path.is_file()]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    def require_no_links(self) -> None:
+        """A run folder may come from a stranger, and a link in it could lead what is written anywhere.
+
+        Raises:
+            UserError: naming the first of the folder's own entries that is a link.
+        """
+        for path in sorted(self.path.iterdir() if self.path.is_dir() else []):
+            if path.is_symlink():
+                raise UserError(
+                    f"{path} is a link to {path.readlink()}, and nothing is written through links in a run's folder: "
+                    "remove it, or name another folder with --trainer.default_root_dir"
+                )
 
     @classmethod
     def new(cls, name: str, parent: Path = Path("runs")) -> "RunFolder":

@@ -28,8 +28,9 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def configs(arguments: list[str]) -> list[str]:
-    located = locate_configs(arguments)
-    return [Path(arg.removeprefix("--config=")).name for arg in located if arg.endswith(".yaml")]
+    command = locate_configs(arguments)
+    named = [Path(arg.removeprefix("--config=")).name for arg in command.args if arg.endswith(".yaml")]
+    return [command.received.name, *named] if command.received else named
 
 
 @pytest.mark.parametrize("form", [["--config", "probe_linear.yaml"], ["--config=probe_linear"], ["-c", "probe_linear"]])

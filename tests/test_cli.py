@@ -28,6 +28,7 @@ SMALL = [
     "--model.objective.projector.widths=[16,16]",
     "--data.batch_size=16",
     "--probe.epochs=2",
+    "--model.lr_schedule.warmup_epochs=1",
 ]
 
 
@@ -67,7 +68,7 @@ def test_the_metrics_tell_every_blocks_loss_and_rate(trained: Path) -> None:
     assert [row["step"] for row in rows] == ["0", "1", "2"]
     for block in range(1, 5):
         assert rows[0].keys() >= {f"block{block}/{name}" for name in ("loss", "lr", "on_diag", "off_diag", "val_loss")}
-        assert [float(row[f"block{block}/lr"]) for row in rows] == pytest.approx([0, 0.002 / 6, 0.004 / 6])
+        assert [float(row[f"block{block}/lr"]) for row in rows] == pytest.approx([0, 0.002 / 3, 0.004 / 3])
 
 
 def test_the_backbone_loads_into_plain_timm(trained: Path) -> None:
@@ -194,7 +195,10 @@ def test_another_networks_run_is_not_gone_on_with(
     checkpoint = trained / "checkpoints" / "last.ckpt"
     before = (trained / "config.yaml").read_bytes()
     assert fit(trained, change, f"--ckpt_path={checkpoint}", "--trainer.max_epochs=3") == 1
+    assert f"resume: {change.removeprefix('--').split('=')[0].split('.')[0]}." in capsys.readouterr().err
+    assert fit(trained, change, f"--ckpt_path={checkpoint}", "--accept_changes=true") == 1
     assert complaint in capsys.readouterr().err
+    assert not (trained / "changes.csv").exists()
     assert (trained / "config.yaml").read_bytes() == before
 
 
@@ -234,7 +238,7 @@ def test_an_evaluation_of_another_kind_replaces_no_other(trained: Path, capsys: 
 def test_a_trained_run_is_not_overwritten(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (trained / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     assert fit(trained) == 1
-    assert "holds a trained run already: go on with --ckpt_path last" in capsys.readouterr().err
+    assert "holds a trained run already: go on with --resume auto" in capsys.readouterr().err
     assert (trained / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
 
 

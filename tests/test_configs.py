@@ -76,7 +76,7 @@ def test_the_command_line_accepts_a_config_by_its_bare_name(
     monkeypatch.chdir(tmp_path)
     for name in (path.name, path.stem):
         with pytest.raises(SystemExit) as stop:
-            BlocklearnCLI(locate_configs(["fit", "--config", name, "--print_config"]))
+            BlocklearnCLI(locate_configs(["fit", "--config", name, "--print_config"]).args)
         assert stop.value.code == 0
         assert "backbone:" in capsys.readouterr().out
 
@@ -94,7 +94,7 @@ def test_an_unknown_config_names_the_nearest() -> None:
 
 def test_several_configs_stack() -> None:
     located = locate_configs(["fit", "--config", "bt_digits.yaml", "-c", "bt_blockwise.yaml", "--config=bt_digits"])
-    assert [Path(arg.removeprefix("--config=")).name for arg in located if ".yaml" in arg] == [
+    assert [Path(arg.removeprefix("--config=")).name for arg in located.args if ".yaml" in arg] == [
         "bt_digits.yaml",
         "bt_blockwise.yaml",
         "bt_digits.yaml",

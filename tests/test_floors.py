@@ -10,7 +10,7 @@ import blocklearn
 PACKAGE = Path(blocklearn.__file__).parent
 FLOORS = [
     {"errors", "seeding", "batch", "machine", "__init__"},
-    {"guard"},
+    {"guard", "run_folder", "verbs"},
     {"optim"},
     {"encoders"},
     {"distributed"},
@@ -20,10 +20,12 @@ FLOORS = [
     {"interop"},
     {"evaluation"},
     {"reporting"},
+    {"runs"},
     {"callbacks"},
-    {"run_folder", "verbs"},
     {"arguments", "config_files"},
+    {"trainer"},
     {"cli"},
+    {"run_command"},
     {"demo", "export_command", "compare_command"},
     {"__main__"},
 ]

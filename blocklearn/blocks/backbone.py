@@ -7,6 +7,7 @@ import timm
 from torch import nn
 
 from blocklearn.blocks.families import FAMILIES, Family, named, stride_of
+from blocklearn.blocks.structure import require_plain_arguments
 from blocklearn.errors import UserError
 
 
@@ -28,9 +29,12 @@ def create_backbone(name: str, pretrained: bool = False, small_stem: bool = Fals
         raise UserError(
             f"backbone: timm has no model {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")
         )
+    require_plain_arguments(kwargs)
     try:
         backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs)  # pyright: ignore[reportArgumentType]
-    except (TypeError, RuntimeError) as error:
+    except UserError:
+        raise
+    except (TypeError, RuntimeError, ValueError, IndexError, AttributeError, AssertionError, ArithmeticError) as error:
         raise UserError(
             f"backbone: timm cannot build {name!r} with {kwargs}: {error}; they are set by --model.backbone_kwargs "
             "('{}' for none)"

@@ -13,6 +13,7 @@ from blocklearn.blocks.backbone import create_backbone
 from blocklearn.blocks.block import Block, BlockSettings
 from blocklearn.blocks.checkpoint import STRUCTURE, check_fit, is_checkpoint, load_weights, read_weights
 from blocklearn.blocks.data_check import require_fit
+from blocklearn.blocks.finite import Policy
 from blocklearn.blocks.grouping import Grouping, cut_backbone, group_stages
 from blocklearn.blocks.noise import NoiseChoice, build_noise
 from blocklearn.blocks.objective import Objective, ObjectiveFactory, ProjectorFactory
@@ -84,6 +85,9 @@ class BlockwiseModule(IsolatedWalk):
         backbone_kwargs: passed to `timm.create_model`.
         pretrained: start from timm's published weights.
         channels_last: keep convolutions, and so the maps, in NHWC order in memory; often faster.
+        non_finite: where a block's loss or gradient is infinite or no number, `stop` the run, or `skip` this block's update
+            (`blocklearn.blocks.finite`).
+        non_finite_limit: dropped updates in a row of one block that stop the run all the same.
         checkpoint: a checkpoint of `blocklearn fit`, or a published file of weights, to load: what to probe, or where to
             start from.
 
@@ -117,10 +121,18 @@ class BlockwiseModule(IsolatedWalk):
         backbone_kwargs: dict[str, Any] | None = None,
         pretrained: bool = False,
         channels_last: bool = False,
+        non_finite: Policy = "stop",
+        non_finite_limit: int = 10,
         checkpoint: str | None = None,
     ) -> None:
         rule = UpdateRule(
-            optimizer, lr_schedule or WarmupCosine(), lr_reference_batch, gradient_clip_norm, accumulate_batches
+            optimizer,
+            lr_schedule or WarmupCosine(),
+            lr_reference_batch,
+            gradient_clip_norm,
+            accumulate_batches,
+            non_finite,
+            non_finite_limit,
         )
         super().__init__(rule, schedule)
         patches = Patches(**patches) if isinstance(patches, dict) else patches  # as a checkpoint holds them
@@ -274,6 +286,7 @@ class BlockwiseModule(IsolatedWalk):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint[STRUCTURE] = self.structure
 
     def _heads(self) -> dict[str, nn.Module]:

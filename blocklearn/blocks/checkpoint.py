@@ -2,8 +2,10 @@
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from blocklearn.blocks.structure import check_structure, no_larger_than
 from blocklearn.errors import UserError
 
 STRUCTURE = "blocklearn"  # the checkpoint's key that says what network it holds
@@ -27,6 +30,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     content = read_weights(path)
     if not is_checkpoint(content):
         raise UserError(f"checkpoint: {path} was not written by blocklearn fit")
+    kinds = {"state_dict": Mapping, "epoch": int, "global_step": int, "loops": Mapping, "optimizer_states": list}
+    for name, kind in {**kinds, "callbacks": Mapping}.items():
+        if not isinstance(content.get(name, {} if name == "callbacks" else None), kind):
+            raise UserError(f"checkpoint: {path} is damaged: its {name} is a {type(content.get(name)).__name__}")
     return content
 
 
@@ -51,7 +58,9 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles in another form, which are read or refused all the same
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it names {named[1]}" if named else str(error).splitlines()[0]
@@ -62,7 +71,20 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         raise UserError(f"checkpoint: {path} cannot be read, it may be cut short: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"checkpoint: {path} was not written by blocklearn fit, and holds no weights by name")
+    if is_checkpoint(content):
+        content[STRUCTURE] = check_structure(content[STRUCTURE], path)
+        if not isinstance(content["state_dict"], Mapping) or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in content["state_dict"].items()
+        ):
+            raise UserError(f"checkpoint: {path} is damaged: its state_dict holds more than tensors by name")
     return content
+
+
+def as_large_as(content: Mapping[str, Any], path: str | Path) -> AbstractContextManager[None]:
+    """Inside, a network is built for the weights of a checkpoint, and no larger: twice as many parameters, for what is
+    replaced on the way, and as many numbers as the file has bytes."""
+    tensors = content["state_dict"] if is_checkpoint(content) else content
+    return no_larger_than(2 * len(tensors) + 1000, Path(path).stat().st_size + 1_000_000, path)
 
 
 def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], path: str | Path) -> None:

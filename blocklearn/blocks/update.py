@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from blocklearn.blocks.finite import Policy
 from blocklearn.distributed.collectives import average_gradients
 from blocklearn.errors import UserError
 from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
@@ -24,6 +25,8 @@ class UpdateRule:
         lr_reference_batch: where set, the peak is the optimizer's `lr` times batch size / this number.
         gradient_clip_norm: largest norm of a block's gradient; each block is clipped by itself.
         accumulate_batches: an update every so many batches, with the mean of their gradients.
+        non_finite: what to do where a loss or gradient is not finite (`blocklearn.blocks.finite`).
+        non_finite_limit: dropped updates in a row that stop the run.
     """
 
     optimizer: OptimizerFactory = AdamW
@@ -31,10 +34,14 @@ class UpdateRule:
     lr_reference_batch: int | None = None
     gradient_clip_norm: float | None = None
     accumulate_batches: int = 1
+    non_finite: Policy = "stop"
+    non_finite_limit: int = 10
 
     def __post_init__(self) -> None:
         if self.accumulate_batches < 1:
             raise UserError(f"accumulate_batches must be at least 1, got {self.accumulate_batches}")
+        if self.lr_reference_batch is not None and self.lr_reference_batch < 1:
+            raise UserError(f"lr_reference_batch must be at least 1 or null, got {self.lr_reference_batch}")
         if self.gradient_clip_norm is not None and self.gradient_clip_norm <= 0:
             raise UserError(f"gradient_clip_norm must be positive or null, got {self.gradient_clip_norm}")
 
@@ -60,11 +67,26 @@ class UpdateRule:
             group["lr"] = group["initial_lr"] * factor
         return optimizer.param_groups[0]["lr"]
 
-    def apply(self, optimizer: Optimizer) -> None:
-        """Average over processes, clip, step, and free the gradients, so that no two blocks' gradients exist at once."""
+    def apply(self, optimizer: Optimizer, usable: Callable[[Tensor], bool] = lambda size: True) -> bool:
+        """Average over processes, clip, step, and free the gradients, so that no two blocks' gradients exist at once.
+
+        Args:
+            optimizer: of one block.
+            usable: gets a scalar that is finite where all gradients are, their norm before clipping or their sum, and says
+                whether to step.
+
+        Returns:
+            Whether it stepped.
+        """
         params = [p for group in optimizer.param_groups for p in group["params"]]
         average_gradients(params)
         if self.gradient_clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(params, self.gradient_clip_norm)
-        optimizer.step()
+            size = torch.nn.utils.clip_grad_norm_(params, self.gradient_clip_norm)
+        else:
+            sums = [p.grad.sum() for p in params if p.grad is not None]
+            size = torch.stack(sums).sum() if sums else torch.zeros(())
+        stepped = usable(size)
+        if stepped:
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        return stepped

@@ -1,7 +1,8 @@
 """The isolated walk: forward a block, its loss, backward, update, free the graph, hand the detached features on."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from blocklearn.batch import Batch
+from blocklearn.blocks.finite import FiniteWatch, keep, put_back, require_finite, spoil
 from blocklearn.blocks.schedule import Schedule, Simultaneous
 from blocklearn.blocks.update import UpdateRule
 from blocklearn.distributed.strategy import IsolatedStrategy
@@ -32,6 +34,8 @@ class IsolatedWalk(LightningModule):
         self.automatic_optimization = False
         self.rule = rule
         self.schedule = schedule or Simultaneous()
+        self.watch = FiniteWatch(rule.non_finite, rule.non_finite_limit)
+        self._buffers: dict[int, list[tuple[Tensor, Tensor]]] = {}  # running statistics before batches that may be dropped
         self.noise_seed = 0
         self.entry = 0  # the first block to run; above 0 where batches hold the features of the block before it
         self._total_steps: int | None = None
@@ -46,7 +50,7 @@ class IsolatedWalk(LightningModule):
         learning = {block for block in self.walked if self.global_step in self.window(block)}
         last = max((block.index for block in learning), default=-1)
         views: Sequence[Tensor] = batch.views
-        waiting: list[Optimizer] = []
+        waiting: list[tuple[Block, Optimizer]] = []
         for block, optimizer in zip(self.walked, self.trainer.optimizers, strict=True):
             if not self.entry <= block.index <= last:
                 continue  # its output is there already, or nobody behind it learns
@@ -56,19 +60,30 @@ class IsolatedWalk(LightningModule):
                 views = block.hand_over(views)
                 continue
             self._set_lr(block, optimizer)
+            if self.watch.policy == "skip" and block.index not in self._buffers:
+                self._buffers[block.index] = keep(block.buffers())
             output = block.local_step(views, batch, (self.noise_seed, self.global_step), self.trainer.global_rank)
             self._backward(block, output.loss)
-            waiting.append(optimizer)
+            waiting.append((block, optimizer))
             while len(waiting) > bool(block.lends):  # the next block's loss has still to reach what it borrows
-                self._update(waiting.pop(0), batch_idx)
+                self._update(*waiting.pop(0), batch_idx)
             self._log_block(block, output, batch, "", lr=optimizer.param_groups[0]["lr"])
             views = output.features
         self._count_batch()
 
+    def updated_at(self, batch_idx: int) -> bool:
+        """Whether the weights are updated at the end of this batch of the epoch, so that no gradient waits for the next."""
+        return (batch_idx + 1) % self.rule.accumulate_batches == 0 or self.trainer.is_last_batch
+
     def window(self, block: "Block") -> range:
         """The batches from which a block learns: what the schedule says, up to the block's own stop epoch."""
-        steps_per_epoch = int(min(self.trainer.num_training_batches, self.total_steps))
-        window = self.schedule.window(block.index, len(self.walked), steps_per_epoch, self.total_steps)
+        return self.window_within(
+            block, int(min(self.trainer.num_training_batches, self.total_steps)), self.total_steps
+        )
+
+    def window_within(self, block: "Block", steps_per_epoch: int, total_steps: int) -> range:
+        """The same for a run of that length, before there is a Trainer."""
+        window = self.schedule.window(block.index, len(self.walked), steps_per_epoch, total_steps)
         if block.settings.stop_epoch is None:
             return window
         return range(window.start, max(min(window.stop, block.settings.stop_epoch * steps_per_epoch), window.start))
@@ -83,7 +98,9 @@ class IsolatedWalk(LightningModule):
     def configure_optimizers(self) -> list[Optimizer]:
         """One optimizer a block. There are no scheduler objects: the learning rate is a function of the batch count."""
         batch_size = getattr(self._datamodule, "batch_size", None)
-        return [self.rule.build_optimizer(block, batch_size, block.settings.lr_factor) for block in self.walked]
+        built = [self.rule.build_optimizer(block, batch_size, block.settings.lr_factor) for block in self.walked]
+        self._options = [[{**group, "params": None} for group in optimizer.param_groups] for optimizer in built]
+        return built
 
     @property
     def total_steps(self) -> int:
@@ -111,28 +128,54 @@ class IsolatedWalk(LightningModule):
         if self.trainer.precision == "16-mixed":
             raise UserError("precision 16-mixed would let one block's overflow skip the others: use bf16-mixed")
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Nothing that is not finite reaches the disk: the checkpoint before stays the last.
+
+        Raises:
+            UserError: naming the first such weights.
+        """
+        states = {name: checkpoint.get(name) for name in ("state_dict", "optimizer_states")}
+        require_finite(states, "the checkpoint is not written, the one before stays")
+
     def on_train_start(self) -> None:
         self.noise_seed = torch.initial_seed()
+        self._heed_configured_options()
         self._refuse_neighbours_that_learn_apart()
         shortest = min(self.trainer.num_training_batches, self.total_steps)
         # so that a short run leaves a trace too
         self.trainer.log_every_n_steps = max(1, min(self._log_interval, shortest))  # pyright: ignore[reportAttributeAccessIssue]
 
     def _backward(self, block: "Block", loss: Tensor) -> None:
-        self._refuse_non_finite(block, loss)
         weight = block.settings.loss_weight
-        with torch.autocast(loss.device.type, enabled=False):  # Lightning's is around the whole step, backward included
-            self.manual_backward((loss if weight == 1 else loss * weight) / self.rule.accumulate_batches)
+        usable = self.watch.take_loss(block.name, block.stage_names, loss, self.global_step, self._reads_losses)
+        if usable:
+            with torch.autocast(
+                loss.device.type, enabled=False
+            ):  # Lightning's is around the whole step, backward included
+                self.manual_backward((loss if weight == 1 else loss * weight) / self.rule.accumulate_batches)
+        if self.watch.is_bad(block.name):
+            spoil([p for p in block.parameters() if p.requires_grad])
+
+    def _heed_configured_options(self) -> None:
+        """A resumed run's optimizers come back with the checkpoint's rates and decays; the configuration's hold."""
+        for optimizer, options in zip(self.trainer.optimizers, self._options, strict=True):
+            for group, configured in zip(optimizer.param_groups, options, strict=True):
+                group.update({name: value for name, value in configured.items() if name != "params"})
 
     def _set_lr(self, block: "Block", optimizer: Optimizer) -> None:
         window = self.window(block)
         steps_per_epoch = self.trainer.num_training_batches
         self.rule.set_lr(optimizer, self.global_step - window.start, steps_per_epoch, len(window))
 
-    def _update(self, optimizer: Optimizer, batch_idx: int) -> None:
-        if (batch_idx + 1) % self.rule.accumulate_batches == 0 or self.trainer.is_last_batch:
-            self.rule.apply(optimizer)
+    def _update(self, block: "Block", optimizer: Optimizer, batch_idx: int) -> None:
+        if not self.updated_at(batch_idx):
+            return
+        take = partial(self.watch.take_gradient, block.name, block.stage_names)
+        before = self._buffers.pop(block.index, ())
+        if self.rule.apply(optimizer, lambda size: take(size, self.global_step, self._reads_losses)):
             torch.clear_autocast_cache()  # it holds low-precision copies of the weights as they were
+        else:
+            put_back(before)
 
     def _refuse_neighbours_that_learn_apart(self) -> None:
         for before, block in zip(self.walked, self.walked[1:], strict=False):
@@ -157,18 +200,15 @@ class IsolatedWalk(LightningModule):
         self.log(f"{name}loss", output.loss.detach(), prog_bar=not prefix, batch_size=size, sync_dist=over_all)
         if not prefix and (self.global_step + 1) % self._log_interval:
             return  # the loggers would not see them, and a call of `log` costs more than a small layer
+        if not prefix and self.watch.policy == "skip":
+            extra["skipped"] = float(self.watch.skipped[block.name])
         metrics = {name + key: value for key, value in {**output.metrics, **extra}.items()}
         self.log_dict(metrics, batch_size=size, sync_dist=over_all)
 
-    def _refuse_non_finite(self, block: "Block", loss: Tensor) -> None:
-        # Reading a loss waits for the device, so a GPU is asked only when its metrics are read anyway.
-        if loss.is_cuda and self.global_step % self._log_interval:
-            return
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"{block.name} ({block.stage_names}): the loss is {loss.item()} at batch {self.global_step}; nothing was "
-                "updated from it. Lower the learning rate, set --model.gradient_clip_norm, or look for bad samples"
-            )
+    @property
+    def _reads_losses(self) -> bool:
+        """Whether losses are read at this batch anyway. Reading one waits for the device."""
+        return self.global_step % self._log_interval == 0
 
     @property
     def _log_interval(self) -> int:

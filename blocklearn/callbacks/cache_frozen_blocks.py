@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from blocklearn.batch import Batch
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.callbacks.stop_on_signal import stop_early
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.stored_views import StoredViews, is_stored, store_views
 from blocklearn.errors import UserError
@@ -95,6 +96,7 @@ class CacheFrozenBlocks(Callback):
             block.eval()
         total = -(-len(batches.dataset) // (images.batch_size or 1))  # pyright: ignore[reportArgumentType]
         for batch in track(batches, f"Storing the output of {blocks[-1].name}", total=total, transient=True):
+            stop_early(trainer)
             views = [view.to(network.device) for view in (_as_handed_over(batch) if first else batch.views)]
             with torch.no_grad(), trainer.precision_plugin.forward_context():
                 for block in blocks:

@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
+
+from blocklearn.blocks.walk import IsolatedWalk
 
 
-class LastCheckpoint(ModelCheckpoint):
+class LastCheckpoint(Checkpoint):
     """`FOLDER/last.ckpt`: after every epoch, every `minutes` within one, and at the end. `--ckpt_path last` finds it.
 
-    Lightning's `train_time_interval` is not heeded under manual optimization, hence the clock here.
+    It keeps no state of its own: a checkpoint that comes from elsewhere cannot tell it what to remove. Earlier states are
+    kept by Lightning's `ModelCheckpoint` beside it, whose `train_time_interval` is not heeded under manual optimization,
+    hence the clock here.
 
     Args:
         folder: where it lies.
@@ -19,11 +23,10 @@ class LastCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, folder: Path, minutes: float = 15) -> None:
-        super().__init__(
-            folder, filename="last", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
-        )
+        self.path = folder / "last.ckpt"
         self.minutes = minutes
         self._saved_at = time.monotonic()
+        self._saved_step = -1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -31,16 +34,23 @@ class LastCheckpoint(ModelCheckpoint):
         # Processes save together or not at all, and their clocks differ; asking at every batch would make them wait.
         if trainer.world_size > 1 and trainer.global_step % max(trainer.log_every_n_steps, 1):  # pyright: ignore
             return
+        if isinstance(pl_module, IsolatedWalk) and not pl_module.updated_at(batch_idx):
+            return  # gradients that wait for the next batch are in no checkpoint
+        if trainer.is_last_batch:
+            return  # Lightning does not go on rightly from there, and the end of the epoch is near
         if trainer.strategy.reduce_boolean_decision(time.monotonic() - self._saved_at >= 60 * self.minutes, all=False):
-            self._save(trainer)
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._last_global_step_saved != trainer.global_step:
-            self._save(trainer)
+        if self._saved_step != trainer.global_step:
+            self.save(trainer)
 
-    def _save(self, trainer: Trainer) -> None:
-        self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
-
-    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        super()._save_checkpoint(trainer, filepath)
-        self._saved_at = time.monotonic()
+    def save(self, trainer: Trainer) -> None:
+        """Write the state as it is now; every process of the run must call it."""
+        if trainer.fast_dev_run or trainer.sanity_checking:  # pyright: ignore[reportAttributeAccessIssue]
+            return
+        trainer.save_checkpoint(self.path, weights_only=False)
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from blocklearn.batch import Batch
 from blocklearn.data.labelled_part import stratified_part
 from blocklearn.data.loader import FinishedViews, KeyedSampler, KeyedViews, LabelledSamples, ResumableLoader
+from blocklearn.data.unreadable import UnreadableSamples
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.errors import UserError
 from blocklearn.machine import available_cores
@@ -40,6 +41,11 @@ class KeyedDataModule(LightningDataModule):
         seed: of order and augmentation; null for the run's (`--seed_everything`).
         fixed_views: draw the augmentation of a training sample once, so that every epoch sees the same views; what cached
             features of frozen blocks need.
+        max_corrupt: how many samples of a data set may be unreadable; null for 0.1 % of them, at least 1. Another sample
+            stands in for each; they are listed in `unreadable_samples.csv` in the run's folder. 0 stops at the first.
+
+    Raises:
+        UserError: for values out of range.
     """
 
     title: str
@@ -55,8 +61,11 @@ class KeyedDataModule(LightningDataModule):
         num_workers: int | None = None,
         seed: int | None = None,
         fixed_views: bool = False,
+        max_corrupt: int | None = None,
     ) -> None:
         super().__init__()
+        if max_corrupt is not None and max_corrupt < 0:
+            raise UserError(f"data: max_corrupt must be at least 0, got {max_corrupt}")
         if batch_size < 1 or (num_workers or 0) < 0:
             raise UserError(
                 f"data: batch_size must be at least 1 and num_workers at least 0, got {batch_size} and {num_workers}"
@@ -67,6 +76,10 @@ class KeyedDataModule(LightningDataModule):
         self.recipe = recipe
         self._seed = seed
         self.fixed_views = fixed_views
+        self.max_corrupt = max_corrupt
+        self._list_folder: Path | None = None
+        self._counts: list[UnreadableSamples] = []
+        self._enough: LabelledSamples | None = None
 
     @property
     def channels(self) -> int:
@@ -89,13 +102,41 @@ class KeyedDataModule(LightningDataModule):
         if self._seed is None:
             self._seed = torch.initial_seed()
 
-    def train_dataloader(self) -> ResumableLoader:
+    def require_enough(self) -> None:
+        """To be asked early, after `setup`; `train_dataloader` asks too.
+
+        Raises:
+            UserError: where there are fewer samples for training than one batch takes.
+        """
         samples = self.pretraining_samples()
         if len(samples) < self.batch_size:
             raise UserError(
                 f"data: {self.title} has {len(samples)} samples for training, fewer than one batch of {self.batch_size}; "
                 "lower --data.batch_size"
             )
+        self._enough = samples  # the next training loader takes them, so that large sets are not read twice
+
+    def list_unreadable_in(self, folder: Path) -> None:
+        """Name the folder for the list of unreadable samples: that of the trainer, unless one is named here."""
+        self._list_folder = folder
+
+    def unreadable_told(self) -> str | None:
+        """A line on the samples that were replaced, of the data sets that this process has made loaders of; null where
+        there was none. In a run that was resumed they are those of all its parts."""
+        found = {name: reason for count in self._counts for name, reason in count.found().items()}
+        lists = {str(count.list.path) for count in self._counts if count.list and count.list.path.is_file()}
+        if not found:
+            return None
+        where = ", ".join(sorted(lists) or [*list(found)[:3], *(["..."] if len(found) > 3 else [])])
+        if len(found) == 1:
+            return f"1 sample could not be read and was replaced by another: {where}"
+        return f"{len(found)} samples could not be read and were replaced by others: {where}"
+
+    def train_dataloader(self) -> ResumableLoader:
+        if self._enough is None:
+            self.require_enough()
+        samples, self._enough = self._enough, None
+        assert samples is not None
         return self._training_loader(samples, shuffle=True, fixed_views=self.fixed_views)
 
     def every_training_view(self) -> DataLoader[Batch]:
@@ -161,7 +202,21 @@ class KeyedDataModule(LightningDataModule):
         transforms: Sequence[Callable[[Any], Tensor]],
         view_label: Callable[[Any, Any], Tensor] | None = None,
     ) -> KeyedViews:
-        return KeyedViews(samples, transforms, self._keying_seed(), view_label)
+        return KeyedViews(samples, transforms, self._keying_seed(), view_label, self._unreadable(samples))
+
+    def _unreadable(self, samples: LabelledSamples) -> UnreadableSamples:
+        """One count for all loaders of a data set."""
+        new = UnreadableSamples(samples, self.max_corrupt, self._folder_of_list())
+        for known in self._counts:
+            if known.counts_like(new):
+                return known
+        self._counts.append(new)
+        return new
+
+    def _folder_of_list(self) -> Path | None:
+        if self._list_folder or not self.trainer or "://" in self.trainer.default_root_dir:
+            return self._list_folder
+        return Path(self.trainer.default_root_dir)
 
     def _training_loader(self, samples: LabelledSamples, shuffle: bool, fixed_views: bool = False) -> ResumableLoader:
         return self._loader(samples, self._training_views(), shuffle, None, fixed_views, self._view_label())

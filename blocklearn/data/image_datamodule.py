@@ -14,6 +14,7 @@ from blocklearn.data.views import IMAGENET_MEAN, IMAGENET_STD, ImageSpec
 from blocklearn.errors import UserError
 
 RecipeFactory = Callable[[ImageSpec], ViewRecipe]
+SMALLEST_IMAGE = 8  # pixels; of fewer the blur and the strides of the recipes and networks leave nothing
 
 
 class ImageDataModule(KeyedDataModule):
@@ -27,7 +28,7 @@ class ImageDataModule(KeyedDataModule):
     Args:
         recipe: builds the views from the `ImageSpec`.
         root: folder of the data.
-        image_size: height and width of a view in pixels.
+        image_size: height and width of a view in pixels, at least 8.
         resident: keep the images, all of one size, on the device, and make the training views there; for small data sets.
             The recipe must know how (`SmallImageViews`, `BarlowTwinsViews`, `GlyphViews`); it does all its work there,
             whatever its `colour`. Same distribution, other draws. Every process holds the whole set, and no loader process
@@ -47,8 +48,8 @@ class ImageDataModule(KeyedDataModule):
         resident: bool = False,
         **kwargs: Any,
     ) -> None:
-        if image_size < 1:
-            raise UserError(f"data: image_size must be at least 1, got {image_size}")
+        if image_size < SMALLEST_IMAGE:
+            raise UserError(f"data: image_size must be at least {SMALLEST_IMAGE}, got {image_size}")
         super().__init__(recipe(ImageSpec(image_size, self.mean, self.std, self.grey)), root, **kwargs)
         self.image_size = image_size
         self.resident = resident
@@ -65,15 +66,17 @@ class ImageDataModule(KeyedDataModule):
         if not self.resident:
             return super()._training_loader(samples, shuffle, fixed_views)
         training = shuffle  # other samples are passed in order
-        images = self._resident_training_images() if training else load_resident(samples, self._device())
+        images = self._resident_training_images() if training else self._read_resident(samples)
         return self._resident_loader(images, shuffle, fixed_views)
 
     def _resident_training_images(self) -> ResidentImages:
         """Read once, though each frozen block asks for them again."""
-        device = self._device()
-        if self._training_images is None or self._training_images.pixels.device != device:
-            self._training_images = load_resident(self.pretraining_samples(), device)
+        if self._training_images is None or self._training_images.pixels.device != self._device():
+            self._training_images = self._read_resident(self.pretraining_samples())
         return self._training_images
+
+    def _read_resident(self, samples: LabelledSamples) -> ResidentImages:
+        return load_resident(samples, self._device(), self._keying_seed(), self._unreadable(samples))
 
     def _resident_loader(self, images: ResidentImages, shuffle: bool, fixed_views: bool) -> ResidentLoader:
         return ResidentLoader(images, self.recipe, self._sampler(images.labels, self.batch_size, shuffle, fixed_views))

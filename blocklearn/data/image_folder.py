@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from blocklearn.data.decoding import read_image
 from blocklearn.data.image_datamodule import ImageDataModule, RecipeFactory
+from blocklearn.data.listing import list_files
 from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.views import BarlowTwinsViews
 from blocklearn.errors import UserError
@@ -30,7 +32,7 @@ class ImageFolder(ImageDataModule):
         kwargs: the arguments of `ImageDataModule`.
 
     Raises:
-        UserError: when the data is asked for and is not there, or a file cannot be read; it names folder or file.
+        UserError: when the data is asked for and is not there; it names the folder.
     """
 
     def __init__(
@@ -66,19 +68,19 @@ class ImageFolder(ImageDataModule):
         return len(self._probing.classes)
 
     def pretraining_samples(self) -> LabelledSamples:
-        return ImageFiles(self._pretraining.train)
+        return self._pretraining.train
 
     def probe_samples(self) -> LabelledSamples:
         if not self._probing.classes:
             raise UserError(f"data: {self.probe_root} has no class folders to probe; name some with --data.probe_root")
-        return ImageFiles(self._probing.train)
+        return self._probing.train
 
     def test_samples(self) -> LabelledSamples:
-        return ImageFiles(self._probing.test)
+        return self._probing.test
 
 
 class FolderParts:
-    """Training and test files of a root folder, as (path, label) pairs."""
+    """Training and test images of a root folder."""
 
     def __init__(self, root: Path, held_out: float) -> None:
         train = next((root / name for name in ("train", ".") if (root / name).is_dir()), None)
@@ -95,16 +97,23 @@ class FolderParts:
             strangers = sorted({path.name for path in test.iterdir() if path.is_dir()} - set(self.classes))
             if strangers:
                 raise UserError(f"data: class {strangers[0]} of {test} is not among the classes of {train}")
-            self.train, self.test = files, list_images(test, self.classes)
+            self.train, self.test = ImageFiles(files), ImageFiles(list_images(test, self.classes))
         else:
             order = torch.randperm(len(files), generator=torch.Generator().manual_seed(fold_seed(0))).tolist()
             cut = round(len(files) * held_out)
-            self.train = [files[i] for i in sorted(order[cut:])]
-            self.test = [files[i] for i in sorted(order[:cut])]
+            self.train = ImageFiles([files[i] for i in sorted(order[cut:])])
+            self.test = ImageFiles([files[i] for i in sorted(order[:cut])])
 
 
 class ImageFiles:
-    """Images read from disk, as RGB."""
+    """Images read from disk, as RGB.
+
+    Args:
+        files: path and label of each.
+
+    Raises:
+        UnreadableSample: with an item, whatever is wrong with its file.
+    """
 
     def __init__(self, files: Sequence[tuple[Path, int]]) -> None:
         self.files = files
@@ -112,17 +121,17 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.files)
 
+    @cached_property
+    def paths(self) -> list[Path]:
+        return [path for path, _ in self.files]
+
     @property
     def labels(self) -> list[int]:
         return [label for _, label in self.files]
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         path, label = self.files[index]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB"), label
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            raise UserError(f"data: cannot read the image {path}: {error}; mend or remove it") from error
+        return read_image(path), label
 
 
 def list_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
@@ -132,13 +141,7 @@ def list_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
         UserError: where there is no image.
     """
     groups = [(folder / name, label) for label, name in enumerate(classes)] or [(folder, -1)]
-    files = [
-        (path, label)
-        for group, label in groups
-        if group.is_dir()
-        for path in sorted(group.rglob("*"))
-        if path.suffix.lower() in IMG_EXTENSIONS
-    ]
+    files = [(path, label) for group, label in groups if group.is_dir() for path in list_files(group, IMG_EXTENSIONS)]
     if not files:
         raise UserError(f"data: no images in {folder.resolve()}; it should hold one folder a class with images in it")
     return files

@@ -1,6 +1,8 @@
 """A part of the labels: the 1 % and 10 % protocols of semi-supervised evaluation."""
 
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +30,12 @@ class SamplesAt:
 
     def __getitem__(self, index: int) -> tuple[Any, int | Tensor]:
         return self.samples[self.positions[index]]
+
+    @cached_property
+    def paths(self) -> list[Path] | None:
+        """Of its own samples, where the data set has `paths`."""
+        paths = getattr(self.samples, "paths", None)
+        return None if paths is None else [paths[position] for position in self.positions]
 
 
 def stratified_part(samples: LabelledSamples, part: float, seed: int) -> SamplesAt:

@@ -43,8 +43,8 @@ class LibriSpeech(SpeechDataModule):
 
     Raises:
         UserError: in `setup`, where a list, an utterance or its phones are missing, a line of a list cannot be read, or a
-            speaker for testing is not in the training list; when a file is asked for that cannot be read or is too short
-            for its phones. It names the file, and the line.
+            speaker for testing is not in the training list; when a file is asked for that is too short for its phones. It
+            names the file, and the line.
     """
 
     title = "LibriSpeech-100h"

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -12,13 +13,17 @@ from torch.utils.data.distributed import DistributedSampler
 
 from blocklearn.batch import Batch
 from blocklearn.data.stored_views import StoredViews
+from blocklearn.data.unreadable import UnreadableSamples
 from blocklearn.data.view_recipe import ViewRecipe
+from blocklearn.errors import UserError
 from blocklearn.seeding import fold_seed, keyed_randomness
 
 
 class LabelledSamples(Protocol):
     """A map-style data set of (sample, label). A sample is what the recipe takes: an RGB PIL image or a `Recording`. A
-    label is an integer, -1 where there is none, or `(T,)` integers, one a frame."""
+    label is an integer, -1 where there is none, or `(T,)` integers, one a frame.
+
+    For a sample that cannot be read it raises `UnreadableSample`. It may have `labels` and `paths`, one a sample."""
 
     def __len__(self) -> int: ...
 
@@ -44,6 +49,9 @@ class KeyedViews(Dataset[Batch]):
             stream.
         seed: of the run.
         view_label: the label of the first view from sample and label, drawn as that view is; null for the sample's own.
+        unreadable: what becomes of samples that cannot be read; null for its defaults. Another sample stands in, with its
+            own label and index, augmented by the draws of the place that it fills: those it has in its own place differ,
+            so no view is in a batch twice.
     """
 
     def __init__(
@@ -52,11 +60,13 @@ class KeyedViews(Dataset[Batch]):
         transforms: Sequence[Callable[[Any], Tensor]],
         seed: int,
         view_label: Callable[[Any, Any], Tensor] | None = None,
+        unreadable: UnreadableSamples | None = None,
     ) -> None:
         self.samples = samples
         self.transforms = transforms
         self.seed = seed
         self.view_label = view_label
+        self.unreadable = unreadable or UnreadableSamples(samples)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -65,13 +75,17 @@ class KeyedViews(Dataset[Batch]):
         epoch, index, stored = key if isinstance(key, ViewKey) else ViewKey(0, key)
         if stored is not None:
             return StoredViews(stored)[index]
+        return self.unreadable.read(partial(self._views, epoch, index), self.seed, epoch, index)
+
+    def _views(self, epoch: int, place: int, index: int) -> Batch:
+        """Of sample `index`, drawn for a place in the data set: its own, or that of one that cannot be read."""
         sample, label = self.samples[index]
         views = []
         for view, transform in enumerate(self.transforms):
-            with keyed_randomness(self.seed, epoch, index, view):
+            with keyed_randomness(self.seed, epoch, place, view):
                 views.append(transform(sample))
         if self.view_label is not None:
-            with keyed_randomness(self.seed, epoch, index, 0):
+            with keyed_randomness(self.seed, epoch, place, 0):
                 label = self.view_label(sample, label)
         return Batch(views, torch.as_tensor(label), torch.tensor(index))
 
@@ -102,7 +116,7 @@ class KeyedSampler(DistributedSampler[Any]):
     ) -> None:
         super().__init__(dataset, num_replicas, rank, shuffle, seed, drop_last=shuffle)  # pyright: ignore[reportArgumentType]
         self.batch_size = batch_size
-        self.skip_batches = 0
+        self.resumed: tuple[int, int] | None = None  # epoch, and how many batches of it are done
         self.fixed_views = fixed_views
         self.stored_views: Path | None = None
 
@@ -116,9 +130,14 @@ class KeyedSampler(DistributedSampler[Any]):
         """Whose views are asked for."""
         return 0 if self.fixed_views else self.epoch
 
+    @property
+    def skip_batches(self) -> int:
+        """Batches of this epoch that are done already: only the epoch that is resumed is cut short."""
+        return self.resumed[1] if self.resumed and self.resumed[0] == self.epoch else 0
+
     def batches(self) -> Iterator[Tensor]:
         """Indices of this process' part of one global batch after the other."""
-        skip, self.skip_batches = self.skip_batches, 0  # only the epoch that is resumed is cut short
+        skip, self.resumed = self.skip_batches, None
         count = len(self.dataset)  # pyright: ignore[reportArgumentType]
         order = torch.arange(count)
         if self.shuffle:
@@ -172,11 +191,29 @@ class Resumable:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.keyed_sampler.epoch, "batches_done": self._batches_done}
+        return {"epoch": self.keyed_sampler.epoch, "batches_done": self._batches_done, **self._order()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Raises:
+        UserError: where samples or batches are others than those that were counted, so that the order is another.
+        """
+        now, then = self._order(), {**self._order(), **state}  # older states do not say
+        if now["samples"] != then["samples"]:
+            raise UserError(
+                f"resume: data has {now['samples']} samples, the checkpoint's run had {then['samples']}; go on with the "
+                "same data, or begin a new run"
+            )
+        if now["batch_size"] != then["batch_size"]:
+            raise UserError(
+                f"resume: data has a batch_size of {now['batch_size']}, the checkpoint's run had {then['batch_size']}; set "
+                f"--data.batch_size {then['batch_size']}, or begin a new run"
+            )
         done = state["batches_done"]
-        self.keyed_sampler.skip_batches = done if done < len(self) else 0
+        self.keyed_sampler.resumed = (state["epoch"], done) if done < len(self) else None
+
+    def _order(self) -> dict[str, int]:
+        """What the order of the samples follows from, besides the seed; batches are those of all processes."""
+        return {"samples": len(self.keyed_sampler.dataset), "batch_size": self.keyed_sampler.batch_size}  # pyright: ignore
 
 
 class ResumableLoader(FinishedViews, Resumable):

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from blocklearn.errors import UserError
+from blocklearn.errors import UnreadableSample
 
 UNKNOWN_SIZE = 0x7FFF0000  # from here on the size in a RIFF header stands for "not known", as of sound that was piped
 HEADER_SLACK = 8  # bytes; some writers count the RIFF header's own eight in
@@ -40,7 +40,7 @@ class Recording:
             frames: L; null for all that follow. Fewer come where the recording ends before.
 
         Raises:
-            UserError: for a file that cannot be read, by name.
+            UnreadableSample: for a file that cannot be read, by name.
         """
         stop = self.frames if frames is None else min(start + frames, self.frames)
         if self.file_rate == self.sample_rate:
@@ -60,10 +60,11 @@ class Recording:
         try:
             with soundfile.SoundFile(self.path) as file:
                 file.seek(start)
+                wanted = file.frames if frames < 0 else frames
                 samples = file.read(frames, dtype="float32", always_2d=True).mean(axis=1)
-        except (soundfile.SoundFileError, OSError) as error:
+        except Exception as error:  # a damaged header may ask for more than there is memory
             raise _unreadable(self.path, error) from error
-        if len(samples) < frames:
+        if len(samples) < wanted:
             raise _unreadable(self.path, f"it breaks off after {start + len(samples)} samples")
         return samples
 
@@ -76,16 +77,18 @@ def open_recording(path: Path, sample_rate: int) -> Recording:
         sample_rate: in Hz, at which to read it.
 
     Raises:
-        UserError: for a file that is missing, empty or no sound file, and for a wav that is shorter than its RIFF header
-            says, by name.
+        UnreadableSample: for a file that is missing, empty or no sound file, and for a wav that is shorter than its RIFF
+            header says, by name.
     """
     try:
         about = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError) as error:
+        if about.frames == 0:
+            raise _unreadable(path, "it holds no samples")
+        _require_whole_wav(path)
+    except UnreadableSample:
+        raise
+    except Exception as error:
         raise _unreadable(path, error if path.is_file() else "there is no such file") from error
-    if about.frames == 0:
-        raise _unreadable(path, "it holds no samples")
-    _require_whole_wav(path)
     up, down = _ratio(about.samplerate, sample_rate)
     return Recording(path, -(-about.frames * up // down), sample_rate, about.samplerate)
 
@@ -104,6 +107,5 @@ def _ratio(file_rate: int, sample_rate: int) -> tuple[int, int]:
     return sample_rate // common, file_rate // common
 
 
-def _unreadable(path: Path, reason: object) -> UserError:
-    first_line = str(reason).splitlines()[0]
-    return UserError(f"data: cannot read the recording {path}: {first_line}; mend, fetch anew or remove it")
+def _unreadable(path: Path, reason: object) -> UnreadableSample:
+    return UnreadableSample(path, reason, "recording")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from blocklearn.batch import Batch
 from blocklearn.data.colour_work import to_device
 from blocklearn.data.loader import KeyedSampler, LabelledSamples, Resumable
 from blocklearn.data.stored_views import StoredViews
+from blocklearn.data.unreadable import UnreadableSamples
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.errors import UserError
 from blocklearn.seeding import keyed_generator
@@ -21,30 +22,46 @@ class ResidentImages(NamedTuple):
     """Attributes:
     pixels: `(N, 3, H, W)`, uint8, on the device.
     labels: `(N,)` integers, on the CPU.
+    index: `(N,)` positions in the data set of what lies at 0 to N - 1, on the CPU: another where a sample could not be
+        read. Null for all in their own place.
     """
 
     pixels: Tensor
     labels: Tensor
+    index: Tensor | None = None
 
 
-def load_resident(samples: LabelledSamples, device: torch.device) -> ResidentImages:
+def load_resident(
+    samples: LabelledSamples, device: torch.device, seed: int = 0, unreadable: UnreadableSamples | None = None
+) -> ResidentImages:
     """Read every sample once.
 
+    Args:
+        samples: the data set.
+        device: where the images go.
+        seed: of the samples that stand in for others, with epoch 0.
+        unreadable: what becomes of samples that cannot be read; null for its defaults.
+
     Raises:
-        UserError: where the images are not all of one size.
+        UserError: where the images are not all of one size, or too many cannot be read.
     """
-    image, _ = samples[0]
+    unreadable = unreadable or UnreadableSamples(samples)
+
+    def read(place: int) -> tuple[Any, Any, int]:
+        return unreadable.read(lambda chosen: (*samples[chosen], chosen), seed, 0, place)
+
+    image = read(0)[0]
     pixels = torch.empty(len(samples), image.height, image.width, 3, dtype=torch.uint8)
-    labels = torch.empty(len(samples), dtype=torch.int64)
+    labels, places = torch.empty(2, len(samples), dtype=torch.int64)
     for index in range(len(samples)):
-        other, labels[index] = samples[index]
+        other, labels[index], places[index] = read(index)
         if other.size != image.size:
             raise UserError(
                 f"data: images of {image.width} x {image.height} and of {other.width} x {other.height} pixels cannot "
                 "live on the device together; set --data.resident false"
             )
         pixels[index] = torch.from_numpy(np.array(other))
-    return ResidentImages(pixels.permute(0, 3, 1, 2).contiguous().to(device), labels)
+    return ResidentImages(pixels.permute(0, 3, 1, 2).contiguous().to(device), labels, places)
 
 
 class ResidentLoader(Resumable):
@@ -74,7 +91,7 @@ class ResidentLoader(Resumable):
         return self.counted(self._batches())
 
     def _batches(self) -> Iterator[Batch]:
-        pixels, labels = self.images
+        pixels, labels, places = self.images
         draws = None
         # A last batch that is too small for a sample a process is left out, so that all processes count alike.
         for index in islice(self.sampler.batches(), len(self) - self.sampler.skip_batches):
@@ -85,7 +102,7 @@ class ResidentLoader(Resumable):
                 draws = draws or self._draw()
                 chosen = pixels[to_device(index, pixels.device)]
                 views = [self.recipe.views_of(chosen, drawn[index]) for drawn in draws]
-            yield Batch(views, labels[index], index)
+            yield Batch(views, labels[index], index if places is None else places[index])
 
     def _draw(self) -> list[Tensor]:
         count, _, height, width = self.dataset.shape

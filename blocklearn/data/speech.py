@@ -12,6 +12,7 @@ from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.recording import Recording, open_recording
 from blocklearn.data.sound_views import SoundSpec, WindowViews
 from blocklearn.data.view_recipe import ViewRecipe
+from blocklearn.data.window_length import require_whole_window
 from blocklearn.errors import UserError
 
 FRAMES_A_SECOND = 100  # of labels frame by frame
@@ -35,7 +36,8 @@ class SpeechDataModule(KeyedDataModule):
         kwargs: the arguments of `KeyedDataModule`.
 
     Raises:
-        UserError: for a target that is not among `targets`, a rate below 1 and a recipe for images.
+        UserError: for a target that is not among `targets`, a rate below 1 and a recipe for images; in `setup`, for a
+            window that is longer than every recording for training.
     """
 
     targets: Sequence[str]
@@ -69,10 +71,13 @@ class SpeechDataModule(KeyedDataModule):
         self.sample_rate = sample_rate
 
     def setup(self, stage: str | None = None) -> None:
-        """Look for every recording and label, so that what is missing is told before training."""
+        """Look for every recording and label, so that what is missing is told before training, and a window that is longer
+        than every recording too."""
         super().setup(stage)
-        self.pretraining_samples()
+        training = self.pretraining_samples()
         self.test_samples()
+        if isinstance(training, Recordings) and isinstance(self.recipe, WindowViews):
+            require_whole_window(list(training.files), self.recipe)
 
 
 class Recordings:
@@ -84,7 +89,8 @@ class Recordings:
         sample_rate: in Hz, at which to read them.
 
     Raises:
-        UserError: with an item, for a file that cannot be read, or that is too short for its labels, by name.
+        UnreadableSample: with an item, for a file that cannot be read.
+        UserError: with an item, for a file that is too short for its labels, by name.
     """
 
     def __init__(self, files: Sequence[Path], labels: Sequence[int] | Sequence[np.ndarray], sample_rate: int) -> None:
@@ -94,6 +100,10 @@ class Recordings:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        return self.files
 
     def __getitem__(self, index: int) -> tuple[Recording, int | Tensor]:
         label = self.labels[index]

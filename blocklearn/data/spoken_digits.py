@@ -9,7 +9,7 @@ from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.recording import open_recording
 from blocklearn.data.sound_views import WindowViews
 from blocklearn.data.speech import Recordings, SoundRecipeFactory, SpeechDataModule
-from blocklearn.errors import UserError
+from blocklearn.errors import UnreadableSample, UserError
 
 FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
 TEST_INDICES = range(5)
@@ -33,8 +33,9 @@ class SpokenDigits(SpeechDataModule):
         kwargs: the arguments of `KeyedDataModule`.
 
     Raises:
-        UserError: in `setup`, where recordings are missing, a file is not named like one, or the header of one cannot be
-            read or promises more than there is. It names folder or file.
+        UserError: in `setup`, where recordings are missing, a file is not named like one, or more than `max_corrupt` of
+            those for training or testing have a header that cannot be read or promises more than there is. It names folder
+            or file.
     """
 
     title = "spoken digits"
@@ -51,15 +52,32 @@ class SpokenDigits(SpeechDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(target, recipe, root, sample_rate, batch_size=batch_size, **kwargs)
+        self._headers_read = False
 
     @property
     def num_classes(self) -> int:
         return 10 if self.target == "digit" else len(self._speakers)
 
+    def setup(self, stage: str | None = None) -> None:
+        """All headers are read, once: 0.2 s for the whole set, and too many damaged ones do not stop the training later."""
+        super().setup(stage)
+        if not self._headers_read:
+            self._read_headers(self._train)
+            self._read_headers(self._test)
+            self._headers_read = True
+
     def pretraining_samples(self) -> LabelledSamples:
-        return self._part(test=False)
+        return self._train
 
     def test_samples(self) -> LabelledSamples:
+        return self._test
+
+    @cached_property
+    def _train(self) -> Recordings:
+        return self._part(test=False)
+
+    @cached_property
+    def _test(self) -> Recordings:
         return self._part(test=True)
 
     def _part(self, test: bool) -> Recordings:
@@ -72,6 +90,14 @@ class SpokenDigits(SpeechDataModule):
         labels = [int(n["digit"]) if self.target == "digit" else self._speakers.index(n["speaker"]) for n in chosen]
         return Recordings([self._folder / name.string for name in chosen], labels, self.sample_rate)
 
+    def _read_headers(self, part: Recordings) -> None:
+        unreadable = self._unreadable(part)
+        for path in part.files:
+            try:
+                open_recording(path, self.sample_rate)
+            except UnreadableSample as error:
+                unreadable.note(error)
+
     @property
     def _folder(self) -> Path:
         inner = self.root / "recordings"
@@ -83,15 +109,16 @@ class SpokenDigits(SpeechDataModule):
 
     @cached_property
     def _names(self) -> list[re.Match[str]]:
-        """Of the recordings, all of whose headers are read: 0.2 s for the whole set, and none stops the training later."""
+        """Of the recordings."""
         found = []
         for path in sorted(self._folder.glob("*.wav")):
+            if path.is_dir():
+                continue
             name = FILE_NAME.fullmatch(path.name)
             if name is None:
                 raise UserError(
                     f"data: {path} is not named DIGIT_SPEAKER_INDEX.wav, like 7_jackson_32.wav; rename or remove it"
                 )
-            open_recording(path, self.sample_rate)
             found.append(name)
         if not found:
             raise UserError(

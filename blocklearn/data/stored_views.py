@@ -34,12 +34,12 @@ class StoredViews:
 
 
 def store_views(folder: Path, batches: Iterable[Batch], count: int, fingerprint: str) -> None:
-    """Write the views of `count` samples, batch by batch, each where its index says. A folder that was begun and not
-    finished is written anew.
+    """Write the views of `count` samples, batch by batch, in the order in which they come: where a sample could not be
+    read, the one that stands in for it is kept in its place. A folder that was begun and not finished is written anew.
 
     Args:
         folder: for nothing else.
-        batches: whose views to keep.
+        batches: whose views to keep, in the data set's order.
         count: samples in all.
         fingerprint: of what made them, for `is_stored`.
 
@@ -52,6 +52,7 @@ def store_views(folder: Path, batches: Iterable[Batch], count: int, fingerprint:
     columns: list[Tensor] = []
     shapes: list[Sequence[int]] = []
     dtypes: list[torch.dtype] = []
+    first = 0
     for batch in batches:
         parts = [*(view.cpu() for view in batch.views), batch.label.cpu()]
         if not columns:
@@ -59,7 +60,8 @@ def store_views(folder: Path, batches: Iterable[Batch], count: int, fingerprint:
             shapes, dtypes = [(count, *part.shape[1:]) for part in parts], [part.dtype for part in parts]
             columns = [_map(folder, number, *like) for number, like in enumerate(zip(shapes, dtypes, strict=True))]
         for column, part in zip(columns, parts, strict=True):
-            column[batch.index] = part
+            column[first : first + len(part)] = part
+        first += len(batch.label)
     about = {
         "fingerprint": fingerprint,
         "shapes": [list(shape) for shape in shapes],

@@ -14,7 +14,12 @@ def asks_for_several(accelerator: str, devices: Devices, num_nodes: int) -> bool
         devices: a number, numbers of devices (`[0, 2]` or `"0,2"`), -1 for all, or `auto`: all GPUs, one CPU process.
         num_nodes: number of machines.
     """
-    return num_nodes > 1 or _count(accelerator, devices) > 1
+    return count_processes(accelerator, devices, num_nodes) > 1
+
+
+def count_processes(accelerator: str, devices: Devices, num_nodes: int) -> int:
+    """How many processes the Trainer's flags mean; the arguments are those of `asks_for_several`."""
+    return max(num_nodes * _count(accelerator, devices), 1)
 
 
 def one_of(devices: Devices) -> Devices:

@@ -2,8 +2,10 @@
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from blocklearn.distributed.collectives import broadcast_state
+from blocklearn.distributed.lost import WatchedLauncher, know_peers
 from blocklearn.distributed.sync_norm import synchronise_norms
 
 
@@ -22,6 +24,15 @@ class IsolatedStrategy(DDPStrategy):
     def setup(self, trainer: Trainer) -> None:
         self._layer_sync = None  # torch's converter would drop the activation inside timm's BatchNormAct2d
         super().setup(trainer)
+
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()
+        if isinstance(self._launcher, _SubprocessScriptLauncher):
+            self._launcher = WatchedLauncher(self.cluster_environment, self.num_processes, self.num_nodes)  # pyright: ignore
+
+    def setup_environment(self) -> None:
+        super().setup_environment()
+        know_peers()
 
     def configure_ddp(self) -> None:
         assert self.model is not None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from blocklearn import __version__
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.blocks.finite import require_finite
 from blocklearn.interop.files import replacing
 
 
@@ -31,7 +32,7 @@ def save_tensors(tensors: Mapping[str, Tensor], structure: Mapping[str, Any], pa
         path: where to write; the file is whole or as it was before.
 
     Raises:
-        UserError: where it cannot be written.
+        UserError: where it cannot be written, or holds values that are not finite.
     """
     metadata = {
         "format": "pt",
@@ -42,6 +43,7 @@ def save_tensors(tensors: Mapping[str, Tensor], structure: Mapping[str, Any], pa
         "patches": json.dumps(structure.get("patches")),
         "blocklearn": __version__,
     }
+    require_finite(tensors, f"{path} is not written")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as unfinished:
         save_file(plain, unfinished, metadata)

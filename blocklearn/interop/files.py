@@ -1,6 +1,8 @@
-"""Write files whole or not at all."""
+"""Write files whole or not at all, and so that they outlast a crash of the machine."""
 
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,20 +11,68 @@ from blocklearn.errors import UserError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well. After an error
-    `path` is as it was.
+def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well, and is on the disk
+    by then, and so is its name. After an error `path` is as it was. The temporary file is new and of a name that nobody can
+    know before, so nothing is written through a link; what a killed process left of one goes.
+
+    Args:
+        path: what to write.
+        needed: bytes that are going to be written, where that is known; more than the disk has are refused at once.
 
     Raises:
-        UserError: where the disk is full or the folder cannot be written.
+        UserError: where the disk is full or the folder cannot be written; it names file, bytes needed and bytes free.
     """
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*unfinished"):
+            left.unlink()
+        require_room(path, needed)
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = unfinished.stat().st_mode
         yield unfinished
+        unfinished.chmod(mode)  # some writers make a file of their own, for its owner alone
+        _flush(unfinished)
         os.replace(unfinished, path)
+        _flush(path.parent)
+    except UserError:
+        raise
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        kept = "; the one from before is untouched" if path.exists() else ""
-        raise UserError(f"cannot write {path}: {str(error).splitlines()[0]}{kept}") from error
+        raise cannot_write(path, str(error).splitlines()[0], max(needed, _size(unfinished))) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def require_room(path: Path, needed: int) -> None:
+    """Raises:
+    UserError: where the disk of `path` has fewer than `needed` bytes free.
+    """
+    if needed > shutil.disk_usage(path.parent).free:
+        raise cannot_write(path, "the disk is full", needed)
+
+
+def cannot_write(path: Path, reason: str, needed: int) -> UserError:
+    """The complaint about a file that could not be written: what was needed and what is free."""
+    try:
+        free = f"{_told(shutil.disk_usage(path.parent).free)} free on its disk"
+    except OSError:
+        free = "its folder cannot be looked into"
+    kept = "; the one from before is untouched" if path.exists() else ""
+    return UserError(f"cannot write {path}: {reason}; needed {_told(needed)}, {free}{kept}")
+
+
+def _told(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -13,8 +13,9 @@ from timm import create_model
 from torch import Tensor
 
 from blocklearn.blocks.bare import bare_network
-from blocklearn.blocks.checkpoint import EXPORTED, STRUCTURE, is_checkpoint, load_weights, read_weights
+from blocklearn.blocks.checkpoint import EXPORTED, STRUCTURE, as_large_as, is_checkpoint, load_weights, read_weights
 from blocklearn.blocks.published import KEPT_PARTS, load_backbone, sort_published
+from blocklearn.blocks.structure import check_structure
 from blocklearn.errors import UserError
 
 # Names and weights are the same in timm and torchvision.
@@ -65,10 +66,14 @@ def read_trained(path: str | Path, backbone: str | None = None) -> TrainedWeight
         structure = None if backbone else read_structure(path)
         name = backbone or (structure["backbone"] if structure else _recognise(published.backbone, path))
         structure = structure or {"backbone": name, "backbone_kwargs": {}, "blocks": []}
-        own = bare_network({**structure, "blocks": structure["blocks"] or "per_stage"}).backbone_state_dict()
+        structure = check_structure(structure, path)
+        weights = Path(path) / EXPORTED if Path(path).is_dir() else path
+        with as_large_as(content, weights):
+            own = bare_network({**structure, "blocks": structure["blocks"] or "per_stage"}).backbone_state_dict()
         load_backbone(published.backbone, own, path)
         return TrainedWeights(structure, own, published.heads)
-    network = bare_network(content[STRUCTURE])
+    with as_large_as(content, path):
+        network = bare_network(content[STRUCTURE])
     saved: dict[str, Tensor] = content["state_dict"]
     load_weights(network, {name: saved[name] for name in network.state_dict() if name in saved}, path)
     heads: dict[str, dict[str, Tensor]] = {}
@@ -92,8 +97,12 @@ def read_structure(path: str | Path) -> dict[str, Any] | None:
     keys = ("backbone_kwargs", "blocks", "small_stem")
     if not {"backbone", *keys} <= about.keys():
         return None
-    structure = {"backbone": about["backbone"], **{key: json.loads(about[key]) for key in keys}}
-    return {**structure, "patches": json.loads(about.get("patches", "null"))}  # none in files of blocklearn 0.1
+    try:
+        structure = {"backbone": about["backbone"], **{key: json.loads(about[key]) for key in keys}}
+        structure["patches"] = json.loads(about.get("patches", "null"))  # none in files of blocklearn 0.1
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"checkpoint: the metadata of {path} is damaged: {str(error).splitlines()[0]}") from error
+    return check_structure(structure, path)
 
 
 def torchvision_twin(structure: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,8 @@
 import math
 from abc import ABC, abstractmethod
 
+from blocklearn.errors import UserError
+
 
 class LRSchedule(ABC):
     """A curve that multiplies an optimizer's base learning rate. Subclass it and write `factor`."""
@@ -15,6 +17,15 @@ class LRSchedule(ABC):
             step: batches done before this one.
             steps_per_epoch: batches in an epoch.
             total_steps: batches in the whole run.
+        """
+
+    def require_room(self, block: str, steps_per_epoch: float, total_steps: int) -> None:  # noqa: B027
+        """Raise a `UserError` where a run of `total_steps` batches is too short for the curve; by default none is.
+
+        Args:
+            block: name of the block, for the message.
+            steps_per_epoch: batches in an epoch.
+            total_steps: batches from which the block learns.
         """
 
 
@@ -47,6 +58,14 @@ class WarmupCosine(LRSchedule):
             )
         self.warmup_epochs = warmup_epochs
         self.final_factor = final_factor
+
+    def require_room(self, block: str, steps_per_epoch: float, total_steps: int) -> None:
+        if self.warmup_epochs * steps_per_epoch > total_steps:
+            raise UserError(
+                f"lr_schedule: the warm-up of {self.warmup_epochs:g} epochs ({self.warmup_epochs * steps_per_epoch:g} "
+                f"batches) is longer than {block} learns ({total_steps} batches): lower --model.lr_schedule.warmup_epochs, "
+                "or only try the run with --trainer.fast_dev_run true"
+            )
 
     def factor(self, step: int, steps_per_epoch: float, total_steps: int) -> float:
         warmup_steps = self.warmup_epochs * steps_per_epoch

@@ -15,6 +15,7 @@ from benchmarks.growth import held_megabytes
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.ways import BASELINE, OURS, UNITS, VIEWS, add_arguments
 from blocklearn import BlockwiseModule, UserError
+from blocklearn.blocks import finite
 from blocklearn.blocks.lazy_views import LazyViews, ViewFeatures
 from blocklearn.blocks.recompute import _cheap_runs, _units
 from blocklearn.blocks.stage import Stage
@@ -156,8 +157,8 @@ def test_compiling_keeps_names_and_compiles_every_stage(monkeypatch: pytest.Monk
 
 
 def test_a_step_asks_the_device_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading a number (`aten._local_scalar_dense`) is what makes a host wait for its device. On a CPU losses are looked
-    at for NaN in every step; on a GPU only where metrics are read anyway, so that look is left out here."""
+    """Reading a number (`aten._local_scalar_dense`) is what makes a host wait for its device. On a CPU losses
+    and gradients are looked at in every step; on a GPU only where metrics are read anyway, as here."""
 
     class Asked(LiveBytes):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -166,7 +167,8 @@ def test_a_step_asks_the_device_for_nothing(tmp_path: Path, monkeypatch: pytest.
             return super().__torch_dispatch__(func, types, args, kwargs)
 
     asked: list[str] = []
-    monkeypatch.setattr(BlockwiseModule, "_refuse_non_finite", lambda *_: None)
+    monkeypatch.setattr(finite, "_on_device", lambda _: True)
+    monkeypatch.setattr(BlockwiseModule, "_reads_losses", False)
     original = BlockwiseModule.training_step
 
     def watched(self: BlockwiseModule, batch: Any, batch_idx: int) -> None:

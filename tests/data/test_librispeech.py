@@ -49,12 +49,15 @@ def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
     assert recipe.spec.sample_rate == 16000
 
 
-def test_nothing_but_names_is_looked_at_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_header_is_read_before_training_and_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_librispeech(tmp_path)
     (tmp_path / LISTS / "converted_aligned_phones.txt").unlink()  # speakers do not need it
-    monkeypatch.setattr(soundfile, "SoundFile", None)
-    monkeypatch.setattr(soundfile, "info", None)
+    monkeypatch.setattr(soundfile.SoundFile, "read", None)
+    read: list[Path] = []
+    real = soundfile.info
+    monkeypatch.setattr(soundfile, "info", lambda path: (read.append(path), real(path))[1])
     LibriSpeech(tmp_path).setup("fit")
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("name", ["train_split.txt", "test_split.txt", "converted_aligned_phones.txt"])

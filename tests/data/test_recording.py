@@ -7,6 +7,7 @@ import torch
 
 from blocklearn import UserError
 from blocklearn.data.recording import open_recording
+from blocklearn.errors import UnreadableSample
 
 
 def write(path: Path, samples: np.ndarray, rate: int) -> Path:
@@ -100,6 +101,24 @@ def test_a_file_that_breaks_off_is_named(tmp_path: Path) -> None:
         recording.read(30000, 5000)
     with pytest.raises(UserError, match=f"cannot read the recording {path}"):
         recording.read()
+
+
+def test_a_file_that_breaks_off_is_named_at_another_rate_too(tmp_path: Path) -> None:
+    path = write(tmp_path / "cut.flac", noise(40000), 16000)
+    path.write_bytes(path.read_bytes()[:30000])
+    recording = open_recording(path, 8000)
+    with pytest.raises(UnreadableSample, match=f"cannot read the recording {path}"):
+        recording.read(0, 1000)
+
+
+def test_a_recording_of_which_less_is_there_than_it_says_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.wav", noise(5000), 16000)
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: np.zeros((3000, 1), np.float32))
+    for rate in (16000, 8000):
+        with pytest.raises(UnreadableSample, match="it breaks off after 3000 samples"):
+            open_recording(path, rate).read()
 
 
 def test_a_wav_that_is_shorter_than_its_header_says_is_named(tmp_path: Path) -> None:

@@ -66,13 +66,34 @@ def test_a_set_without_a_part_for_training_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 6])
-def test_a_damaged_recording_is_named_before_training(tmp_path: Path, index: int) -> None:
+def test_a_damaged_recording_is_named_before_training_where_none_may_be(tmp_path: Path, index: int) -> None:
     path = write_spoken_digits(tmp_path) / "recordings" / f"1_bea_{index}.wav"
     whole = path.read_bytes()
     for content in (whole[:600], b"no sound" * 100):
         path.write_bytes(content)
         with pytest.raises(UserError, match=f"cannot read the recording {path}: "):
-            SpokenDigits(tmp_path).setup("fit")
+            SpokenDigits(tmp_path, max_corrupt=0).setup("fit")
+
+
+def test_too_many_damaged_recordings_are_told_before_training(tmp_path: Path) -> None:
+    folder = write_spoken_digits(tmp_path) / "recordings"
+    for index, name in enumerate(("0_ada_5", "1_ada_0", "2_bea_6")):  # the second is for testing
+        (folder / f"{name}.wav").write_bytes(b"RIFF"[:index])
+    data = SpokenDigits(tmp_path, max_corrupt=2)
+    data.setup("fit")
+    assert str(data.unreadable_told()).startswith("3 samples could not be read and were replaced by others: ")
+    with pytest.raises(
+        UserError, match=f"recording {folder}/2_bea_6.wav: .*; 2 of 12 samples cannot be read, and 1 may"
+    ):
+        SpokenDigits(tmp_path).setup("fit")
+
+
+def test_a_folder_named_like_a_recording_is_none(tmp_path: Path) -> None:
+    folder = write_spoken_digits(tmp_path) / "recordings" / "0_ada_9.wav"
+    folder.mkdir()
+    data = SpokenDigits(tmp_path, max_corrupt=0)
+    data.setup("fit")
+    assert len(data.pretraining_samples()) == 12
 
 
 def test_every_header_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

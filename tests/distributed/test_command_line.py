@@ -24,6 +24,7 @@ SMALL = [
     "--model.objective.projector.widths=[16,16]",
     "--data.batch_size=16",
     "--data.num_workers=0",
+    "--model.lr_schedule.warmup_epochs=1",
 ]
 
 
