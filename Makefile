@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test check bench docs clean
+LOCK := requirements.lock
+
+.PHONY: help setup locked lock demo test check bench docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +17,17 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet --editable '.[dev]'
 	@touch $(READY)
+
+locked:  ## the same with exactly the packages of requirements.lock (Linux, Python 3.11), their hashes checked
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+lock: $(READY)  ## make requirements.lock anew, from what pyproject.toml allows today
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --generate-hashes --upgrade --python-version 3.11 \
+	    --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file $(LOCK)
 
 demo: $(READY)  ## blockwise against end to end and untrained on digits: a table and a picture, about 3 minutes
 	$(BIN)/blocklearn demo

@@ -41,7 +41,7 @@ from blocklearn.reporting.plots import plot_accuracy
 from blocklearn.reporting.results import ProbeResults, write_results
 from blocklearn.reporting.tables import print_blocks, print_probe, print_validation
 from blocklearn.run_folder import RESULTS, UNTRAINED, RunFolder
-from blocklearn.runs.refusals import refuse_flags, refuse_plan
+from blocklearn.runs.refusals import refuse_flags, refuse_plan, refuse_seed
 from blocklearn.runs.resume import go_on_from
 from blocklearn.runs.room import require_room
 from blocklearn.trainer import BlocklearnTrainer
@@ -117,6 +117,7 @@ class BlocklearnCLI(LightningCLI):
 
     def parse_arguments(self, parser: Any, args: Any) -> None:
         self.config = parser.parse_args(args)
+        refuse_seed(self.config[self.arguments[0]].seed_everything)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would merge the checkpoint's hyper-parameters over the configuration; ours holds none."""
@@ -167,7 +168,7 @@ class BlocklearnCLI(LightningCLI):
             RunFolder(self._evaluation_folder).require_no_links()
         try:
             trainer = self._build_trainer(config, kwargs)
-        except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
+        except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error

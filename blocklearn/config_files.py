@@ -13,6 +13,7 @@ from blocklearn.verbs import TRAINER_VERBS
 
 DEFAULT_CONFIG = "bt_digits.yaml"
 CONFIG_FLAGS = ("--config", "-c")
+OF_SETTINGS = {"trainer", "model", "probe", "wandb"}
 SECTIONS = ("seed_everything", "trainer", "model", "data", "probe", "wandb", "resume", "accept_changes", "ckpt_path")
 
 
@@ -77,7 +78,11 @@ def _sections(config: Path) -> set[str]:
     Raises:
         UserError: for one that there is not, with the nearest that there is.
     """
-    names = {str(name) for name in read_yaml(config)}
+    content = read_yaml(config)
+    for name in OF_SETTINGS & content.keys():
+        if not isinstance(content[name], (dict, type(None))):
+            raise UserError(f"config: {config}: {name} should hold settings as KEY: VALUE, it holds {content[name]!r}")
+    names = {str(name) for name in content}
     for name in sorted(names - set(SECTIONS)):
         near = get_close_matches(name, SECTIONS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SECTIONS)}"

@@ -1,6 +1,7 @@
 """`blocklearn export`: a trained network as files for timm and torchvision, with a model card."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -77,10 +78,15 @@ def _probes_of(run: RunFolder, checkpoint: Path) -> list[Mapping[str, Any]]:
     """The results of the run's probes on all labels that are of this checkpoint."""
     from blocklearn.reporting.results import read_results
 
-    found = [asdict(read_results(path)) for path in run.probes()]
-    return [
-        results
-        for results in found
-        if Path(results.get("checkpoint") or "").name == checkpoint.name
-        and results.get("settings", {}).get("labelled_part", 1) == 1
-    ]
+    of_it = [path for path in run.probes() if _checkpoint_name(path) == checkpoint.name]
+    found = [asdict(read_results(path)) for path in of_it]
+    return [results for results in found if results["settings"].get("labelled_part", 1) == 1]
+
+
+def _checkpoint_name(results: Path) -> str:
+    try:
+        return Path(json.loads(results.read_text()).get("checkpoint") or "").name
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"export: {results} is damaged, or not written by blocklearn test; mend or remove it"
+        ) from error

@@ -108,3 +108,14 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, name: str, status:
     assert line.startswith("blocklearn: interrupted; to go on from the last checkpoint, repeat the command with ")
     assert line.endswith(f"--trainer.default_root_dir {tmp_path} --ckpt_path last")
     assert not (tmp_path / "backbone.safetensors").exists()
+
+
+def test_a_file_in_the_working_folder_takes_no_librarys_place(tmp_path: Path) -> None:
+    for name in ("yaml", "torch", "timm", "difflib", "safetensors", "tensorboard"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'OWNED')!r}, 'w')\n")
+    for arguments in (["--version"], ["fit", "--config=nowhere.yaml"], ["compare", "a=b"], ["export", "nothing.ckpt"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "blocklearn", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (0 if arguments == ["--version"] else 1), done.stderr
+    assert not (tmp_path / "OWNED").exists()

@@ -1,7 +1,11 @@
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import blocklearn
 
@@ -29,3 +33,22 @@ def test_every_public_name_resolves_without_wandb() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Blok'"):
         _ = blocklearn.Blok  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_pinned_packages_are_what_the_project_asks_for_with_a_hash_each() -> None:
+    """`make lock` writes the file; it names no index, and a dependency that is added must be in it."""
+    root = Path(__file__).parents[1]
+    text = (root / "requirements.lock").read_text()
+    pinned = {Requirement(entry).name: Requirement(entry) for entry in re.findall(r"^(\S+==\S+)", text, re.MULTILINE)}
+    entries = re.split(r"^(?=\S)", text, flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert not re.search(r"https?:|file:|--(extra-)?index|--find", text)
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    for asked in (
+        *project["dependencies"],
+        *project["optional-dependencies"]["dev"],
+        *project["optional-dependencies"]["docs"],
+    ):
+        requirement = Requirement(asked)
+        (version,) = pinned[requirement.name].specifier
+        assert requirement.specifier.contains(version.version), asked

@@ -28,6 +28,7 @@ model:
     - class_path: blocklearn.TemporalInfoNCE
       init_args: {steps: 3, context: {class_path: blocklearn.RecurrentContext, init_args: {hidden: 6}}}
   optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.001}}
+  lr_schedule: {class_path: blocklearn.optim.ConstantLR}
 data:
   class_path: blocklearn.data.SpokenDigits
   init_args:

@@ -1,7 +1,9 @@
 """Make a timm backbone."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import timm
 from torch import nn
@@ -9,6 +11,9 @@ from torch import nn
 from blocklearn.blocks.families import FAMILIES, Family, named, stride_of
 from blocklearn.blocks.structure import require_plain_arguments
 from blocklearn.errors import UserError
+
+ONE_A_STAGE = ("layers", "channels", "depths", "dims")
+COUNTS = (*ONE_A_STAGE, "depth", "embed_dim", "num_heads", "in_chans", "img_size", "patch_size")
 
 
 def create_backbone(name: str, pretrained: bool = False, small_stem: bool = False, **kwargs: object) -> nn.Module:
@@ -30,18 +35,55 @@ def create_backbone(name: str, pretrained: bool = False, small_stem: bool = Fals
             f"backbone: timm has no model {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")
         )
     require_plain_arguments(kwargs)
+    _require_meant(kwargs)
     try:
-        backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs)  # pyright: ignore[reportArgumentType]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Initializing zero-element tensors")
+            backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs)  # pyright: ignore[reportArgumentType]
     except UserError:
         raise
-    except (TypeError, RuntimeError, ValueError, IndexError, AttributeError, AssertionError, ArithmeticError) as error:
+    except Exception as error:  # whatever timm's many constructors make of an argument that they did not expect
+        told = " ".join(str(error).split()) or f"an unexplained {type(error).__name__}"
         raise UserError(
-            f"backbone: timm cannot build {name!r} with {kwargs}: {error}; they are set by --model.backbone_kwargs "
+            f"backbone: timm cannot build {name!r} with {kwargs}: {told}; they are set by --model.backbone_kwargs "
             "('{}' for none)"
         ) from error
+    _require_one_a_stage(backbone, kwargs)
     if small_stem:
         shrink_stem(backbone)
     return backbone
+
+
+def _require_meant(arguments: Mapping[str, Any]) -> None:
+    """What timm takes without a word, or fails at in words that say nothing."""
+    for key, value in arguments.items():
+        numbers = _flat(value)
+        if key in COUNTS and value is not None and not all(type(n) is int and n >= 1 for n in numbers):
+            raise UserError(f"backbone: {key} of --model.backbone_kwargs is made of numbers from 1 on, got {value}")
+        if "drop" in key and key.endswith("_rate") and not all(n is None or _is_share(n) for n in numbers):
+            raise UserError(f"backbone: {key} of --model.backbone_kwargs is at least 0 and below 1, got {value}")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < 1
+
+
+def _flat(value: object) -> list[object]:
+    return [inner for item in value for inner in _flat(item)] if isinstance(value, (list, tuple)) else [value]
+
+
+def _require_one_a_stage(backbone: nn.Module, arguments: Mapping[str, Any]) -> None:
+    """timm goes on with the shortest list."""
+    lists = {key: value for key, value in arguments.items() if key in ONE_A_STAGE and isinstance(value, (list, tuple))}
+    family = next((family for kind, family in FAMILIES.items() if isinstance(backbone, kind)), None)
+    stages = len(family.stages) if family and len(family.stages) > 1 else None
+    for key, value in lists.items():
+        count = stages or len(next(iter(lists.values())))
+        if len(value) != count:
+            raise UserError(
+                f"backbone: {key} of --model.backbone_kwargs has {len(value)} entries for {count} stages, got {value}; "
+                "give one a stage"
+            )
 
 
 def shrink_stem(backbone: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """A block: consecutive stages trained by one local objective."""
 
+import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -58,9 +59,10 @@ class BlockSettings:
     recompute: Recompute = "cheap"
 
     def __post_init__(self) -> None:
-        if self.lr_factor <= 0 or self.loss_weight <= 0 or (self.stop_epoch is not None and self.stop_epoch < 1):
+        sound = all(0 < factor < math.inf for factor in (self.lr_factor, self.loss_weight))
+        if not sound or (self.stop_epoch is not None and self.stop_epoch < 1):
             raise UserError(
-                "model: lr_factors and loss_weights must be positive and stop_epochs at least 1, "
+                "model: lr_factors and loss_weights must be positive and finite and stop_epochs at least 1, "
                 f"got {self.lr_factor}, {self.loss_weight} and {self.stop_epoch}"
             )
         if self.recompute not in get_args(Recompute):

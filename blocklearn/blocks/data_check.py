@@ -1,20 +1,32 @@
 """What data a network can take: told before any of it is read."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import PatchEmbed  # pyright: ignore[reportPrivateImportUsage]
-from torch import nn
+from torch import Tensor, nn
 
 from blocklearn.errors import UserError
 
 if TYPE_CHECKING:
     from blocklearn.blocks.blockwise import BlockwiseModule
+    from blocklearn.blocks.stage import Stage
+
+Conv = nn.Conv1d | nn.Conv2d
+MOST_POSITIONS = 2**20  # of a sample that is tried; larger ones leave enough, and take long
+REMEDY = (
+    "take larger ones (--data.image_size, or window of --data.recipe), or a backbone with a smaller stride "
+    "(--model.small_stem true, or output_stride in --model.backbone_kwargs where the family has them)"
+)
 
 
 def require_fit(network: "BlockwiseModule", data: object, learns: bool = True) -> None:
     """Refuse data of which a network can make nothing: sound for images, another number of channels, images of a size that
-    its patches do not fit, labels of frames where it learns from labels of samples, or the other way round.
+    its patches do not fit, labels of frames where it learns from labels of samples, or the other way round; views that are
+    too small for what the blocks learn from them, or of another number.
 
     Args:
         network: to be trained or evaluated.
@@ -46,9 +58,57 @@ def require_fit(network: "BlockwiseModule", data: object, learns: bool = True) -
         _require_patches(network, image_size, first)
     else:
         _require_image_size(network, image_size)
+    if learns:
+        _require_views(network, data, first, image_size)
 
 
-def _require_patches(network: "BlockwiseModule", image_size: int | None, first: nn.Conv1d | nn.Conv2d) -> None:
+def _require_views(network: "BlockwiseModule", data: object, first: Conv, image_size: int | None) -> None:
+    """One sample of zeros through the stages, and what comes out of each before its objective: a stage may leave nothing
+    of a small image or a short window, or too few positions for a grid or for steps."""
+    recipe = getattr(data, "recipe", None)
+    length, num_views = getattr(recipe, "window", None), getattr(recipe, "num_views", None)
+    size = [image_size, image_size] if image_size else [length] if length else []
+    if not size or num_views is None or math.prod(size) > MOST_POSITIONS:
+        return
+    x = first.weight.new_zeros(1, first.in_channels, *size)
+    pixels = f"images of {image_size} pixels" if image_size else f"windows of {length} samples"
+    with _evaluating(network):
+        for block in network.walked:
+            for stage in block.stages:
+                x = _passed(stage, x, f"{network.structure['backbone']} makes nothing of {pixels}")  # pyright: ignore
+            if block.noise:
+                block.noise.require(block.spec)
+            block.objective.require_views(x, num_views)
+
+
+def _passed(stage: "Stage", x: Tensor, complaint: str) -> Tensor:
+    """Through `forward`: a stage that is compiled would be so for this one sample."""
+    try:
+        x = stage.forward(x)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        told = " ".join(str(error).split())
+        raise UserError(f"backbone: {complaint} ({told}): {REMEDY}") from error
+    if not x.numel():
+        raise UserError(f"backbone: {complaint}, {stage.spec.name} leaves no position: {REMEDY}")
+    return x
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """In eval mode, without graph or random numbers; afterwards every module is in the mode that it was in."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _require_patches(network: "BlockwiseModule", image_size: int | None, first: Conv) -> None:
     patches, name = network.patches, network.structure["backbone"]
     assert patches is not None
     if isinstance(first, nn.Conv1d):
@@ -59,18 +119,17 @@ def _require_patches(network: "BlockwiseModule", image_size: int | None, first: 
             f"images of {patches.image_size} pixels, the data makes {image_size}: set --data.image_size "
             f"{patches.image_size}, or change --model.patches"
         )
-    modes = [(module, module.training) for module in network.modules()]
+    x = first.weight.new_zeros(1, first.in_channels, patches.image_size, patches.image_size)
     try:
-        with torch.no_grad():
-            network.eval()(first.weight.new_zeros(1, first.in_channels, patches.image_size, patches.image_size))
+        with _evaluating(network):
+            for block in network.walked:
+                for stage in block.stages:
+                    x = stage.forward(x)  # pyright: ignore[reportCallIssue]
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"patches: {name} makes nothing of {patches.size} pixels ({error}): take larger patches, or make the "
             "backbone's stride or img_size smaller with --model.backbone_kwargs"
         ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _require_image_size(network: "BlockwiseModule", given: int | None) -> None:

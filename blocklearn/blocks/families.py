@@ -206,14 +206,29 @@ def pieces_of(backbone: nn.Module) -> list[Piece]:
     """All pieces of a backbone, in order.
 
     Raises:
-        UserError: for a backbone of another family; it names some that can be cut.
+        UserError: for a backbone of another family; it names some that can be cut. For one whose arguments leave out parts
+            that its family has.
     """
     for kind, family in FAMILIES.items():
         if isinstance(backbone, kind):
-            return family.pieces(backbone)
+            try:
+                pieces = family.pieces(backbone)
+            except (AttributeError, IndexError, KeyError) as error:
+                raise _lacks(kind, family) from error
+            if not any(piece.ends_stage for piece in pieces):
+                raise _lacks(kind, family)
+            return pieces
     names = ", ".join(kind.__name__ for kind in FAMILIES)
     raise UserError(
         f"backbone: a {type(backbone).__name__} cannot be cut into stages; what can is {names}, such as {EXAMPLES}"
+    )
+
+
+def _lacks(kind: type[nn.Module], family: Family) -> UserError:
+    stages = ", ".join(family.stages)
+    return UserError(
+        f"backbone: this {kind.__name__} lacks parts that others have{f' (its stages are {stages})' if stages else ''}: "
+        "--model.backbone_kwargs must say how deep and wide each stage is, at least 1"
     )
 
 

@@ -1,5 +1,6 @@
 """Noise on the features of a block, in training only."""
 
+import math
 from typing import Any, Literal, get_args
 
 import torch
@@ -32,6 +33,10 @@ class Noise(nn.Module):
         """
         raise NotImplementedError
 
+    def require(self, spec: StageSpec) -> None:
+        """Raise a `UserError` for a stage whose features it cannot be added to; asked before training. By default any will
+        do."""
+
 
 class GaussianNoise(Noise):
     """`x + sigma * spread(x) * n` with `n ~ N(0, 1)` of `x`'s shape (arXiv 2302.01647, released code).
@@ -47,26 +52,29 @@ class GaussianNoise(Noise):
         sigma: strength relative to the spread, >= 0; 0.25 published.
 
     Raises:
-        ValueError: for a value out of range.
+        ValueError: for a value out of range, or not finite.
     """
 
     def __init__(self, spread: Spread = "all", sigma: float = 0.25) -> None:
         super().__init__()
-        if sigma < 0 or spread not in get_args(Spread):
+        if not 0 <= sigma < math.inf or spread not in get_args(Spread):
             raise ValueError(
-                f"GaussianNoise needs sigma >= 0 and a spread of {', '.join(get_args(Spread))}, "
+                f"GaussianNoise needs a finite sigma >= 0 and a spread of {', '.join(get_args(Spread))}, "
                 f"got sigma={sigma}, spread={spread!r}"
             )
         self.spread = spread
         self.sigma = sigma
 
     def forward(self, features: Tensor, generator: torch.Generator, spec: StageSpec) -> Tensor:
+        self.require(spec)
+        axes = AXES[spec.layout][self.spread]
+        return _Noisy.apply(features, axes, self.sigma, generator)  # pyright: ignore[reportReturnType]
+
+    def require(self, spec: StageSpec) -> None:
         if self.spread not in AXES[spec.layout]:
             raise UserError(
                 f"noise: {spec.name} hands on tokens or sound, which have no {self.spread}; take all, hw or channel"
             )
-        axes = AXES[spec.layout][self.spread]
-        return _Noisy.apply(features, axes, self.sigma, generator)  # pyright: ignore[reportReturnType]
 
     def extra_repr(self) -> str:
         return f"spread={self.spread!r}, sigma={self.sigma}"

@@ -46,6 +46,14 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
+    def require_views(self, features: Tensor, num_views: int) -> None:
+        """Raise a `UserError` where there is no loss to be had from so many views or such features; asked before training.
+
+        Args:
+            features: of one sample without content, in the layout of the stage.
+            num_views: how many views the data makes.
+        """
+
     def pooled(self, features: Tensor) -> Tensor:
         """The `(B, pooled_width)` feature that is published for this objective: its pooling's output."""
         raise NotImplementedError

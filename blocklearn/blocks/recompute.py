@@ -79,12 +79,13 @@ def _units(stage: Stage) -> Iterator[tuple[list[nn.Module], bool]]:
 
 
 def _cheap_runs(stage: Stage) -> Iterator[tuple[list[nn.Module], bool]]:
-    """Runs of layers with few products that end in a pooling, and all others one by one."""
+    """Runs of layers with few products that end in a pooling, and all others one by one. Where the first writes into its
+    input, as a ReLU behind a convolution does, it cannot be run again."""
     run: list[nn.Module] = []
     for module in stage:
         run.append(module)
         if _pools(module) and len(run) > 1:
-            yield run, True
+            yield run, not getattr(run[0], "inplace", False)
             run = []
         elif not _is_cheap(module):
             yield run, False

@@ -1,10 +1,15 @@
 """Which block learns when."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
 from blocklearn.errors import UserError
+
+if TYPE_CHECKING:
+    from blocklearn.blocks.block import Block
 
 
 class Schedule(ABC):
@@ -40,13 +45,13 @@ class Sequential(Schedule):
         shares: how long each block learns, relative to the others; null for equal parts.
 
     Raises:
-        ValueError: for a share that is not positive.
+        ValueError: for a share that is not positive and finite.
         UserError: when training starts, for another number of shares than blocks.
     """
 
     def __init__(self, shares: Sequence[float] | None = None) -> None:
-        if shares is not None and (not shares or min(shares) <= 0):
-            raise ValueError(f"Sequential needs positive shares, got {shares}")
+        if shares is not None and not (shares and all(0 < share < math.inf for share in shares)):
+            raise ValueError(f"Sequential needs positive shares, all finite, got {shares}")
         self.shares = shares
 
     def window(self, block: int, num_blocks: int, steps_per_epoch: int, total_steps: int) -> range:
@@ -58,3 +63,21 @@ class Sequential(Schedule):
         ends = [min(round(total_steps / unit * end / borders[-1]) * unit, total_steps) for end in borders]
         ends[-1] = total_steps
         return range(ends[block], ends[block + 1])
+
+
+def require_shared_batches(blocks: "Sequence[Block]", windows: Sequence[range]) -> None:
+    """Blocks that share a stage must learn from the same batches.
+
+    Args:
+        blocks: in order.
+        windows: the batches from which each learns.
+
+    Raises:
+        UserError: naming the first two that do not.
+    """
+    for (before, first), (block, second) in pairwise(zip(blocks, windows, strict=True)):
+        if block.borrowed and first != second:
+            raise UserError(
+                f"{before.name} and {block.name} share {block.borrowed[-1].spec.name}, so they must learn from the same "
+                "batches: take the schedule Simultaneous and the same stop_epoch"
+            )

@@ -1,11 +1,14 @@
 """How a block is updated from its loss: optimizer, learning rate, clipping, accumulation."""
 
+import inspect
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW, Optimizer, SparseAdam
 
 from blocklearn.blocks.finite import Policy
 from blocklearn.distributed.collectives import average_gradients
@@ -42,15 +45,22 @@ class UpdateRule:
             raise UserError(f"accumulate_batches must be at least 1, got {self.accumulate_batches}")
         if self.lr_reference_batch is not None and self.lr_reference_batch < 1:
             raise UserError(f"lr_reference_batch must be at least 1 or null, got {self.lr_reference_batch}")
-        if self.gradient_clip_norm is not None and self.gradient_clip_norm <= 0:
-            raise UserError(f"gradient_clip_norm must be positive or null, got {self.gradient_clip_norm}")
+        if self.gradient_clip_norm is not None and not 0 < self.gradient_clip_norm < math.inf:
+            raise UserError(f"gradient_clip_norm must be positive and finite, or null, got {self.gradient_clip_norm}")
 
     def build_optimizer(self, block: nn.Module, batch_size: int | None, lr_factor: float = 1.0) -> Optimizer:
-        """The optimizer of one block. `batch_size` counts over all processes; `lr_factor` is the block's own."""
+        """The optimizer of one block. `batch_size` counts over all processes; `lr_factor` is the block's own.
+
+        Raises:
+            UserError: for options that it refuses or that no run can have, and for a kind that the walk cannot step.
+        """
         try:
             optimizer = self.optimizer([p for p in block.parameters() if p.requires_grad])
         except (ValueError, TypeError) as error:
             raise UserError(f"optimizer: {error}") from error
+        _require_steps_by_itself(optimizer)
+        for group in optimizer.param_groups:
+            _require_meant(type(optimizer).__name__, group)
         scale = lr_factor
         if self.lr_reference_batch is not None:
             if batch_size is None:
@@ -90,3 +100,25 @@ class UpdateRule:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return stepped
+
+
+def _require_steps_by_itself(optimizer: Optimizer) -> None:
+    """Without a function that computes the loss again, and from dense gradients."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if isinstance(optimizer, SparseAdam) or (closure is not None and closure.default is inspect.Parameter.empty):
+        raise UserError(
+            f"optimizer: {type(optimizer).__name__} cannot update a block from its gradient alone: take another, such as "
+            "AdamW, SGD or LARS"
+        )
+
+
+def _require_meant(name: str, options: dict[str, Any]) -> None:
+    """What PyTorch's own optimizers let pass."""
+    for key, value in options.items():
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        if key != "params" and any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise UserError(f"optimizer: {name} needs finite numbers, got {key} {value}")
+    if float(options.get("lr", 0)) < 0:  # 0 is a network that stays as it was drawn
+        raise UserError(f"optimizer: {name} needs lr >= 0, got {options['lr']}")
+    if not 0 <= options.get("momentum", 0) < 1:
+        raise UserError(f"optimizer: {name} needs a momentum of at least 0 and below 1, got {options['momentum']}")

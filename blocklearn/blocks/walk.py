@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from blocklearn.batch import Batch
 from blocklearn.blocks.finite import FiniteWatch, keep, put_back, require_finite, spoil
-from blocklearn.blocks.schedule import Schedule, Simultaneous
+from blocklearn.blocks.schedule import Schedule, Simultaneous, require_shared_batches
 from blocklearn.blocks.update import UpdateRule
 from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
@@ -35,7 +35,9 @@ class IsolatedWalk(LightningModule):
         self.rule = rule
         self.schedule = schedule or Simultaneous()
         self.watch = FiniteWatch(rule.non_finite, rule.non_finite_limit)
-        self._buffers: dict[int, list[tuple[Tensor, Tensor]]] = {}  # running statistics before batches that may be dropped
+        self._buffers: dict[
+            int, list[tuple[Tensor, Tensor]]
+        ] = {}  # running statistics before batches that may be dropped
         self.noise_seed = 0
         self.entry = 0  # the first block to run; above 0 where batches hold the features of the block before it
         self._total_steps: int | None = None
@@ -140,7 +142,7 @@ class IsolatedWalk(LightningModule):
     def on_train_start(self) -> None:
         self.noise_seed = torch.initial_seed()
         self._heed_configured_options()
-        self._refuse_neighbours_that_learn_apart()
+        require_shared_batches(self.walked, [self.window(block) for block in self.walked])
         shortest = min(self.trainer.num_training_batches, self.total_steps)
         # so that a short run leaves a trace too
         self.trainer.log_every_n_steps = max(1, min(self._log_interval, shortest))  # pyright: ignore[reportAttributeAccessIssue]
@@ -176,14 +178,6 @@ class IsolatedWalk(LightningModule):
             torch.clear_autocast_cache()  # it holds low-precision copies of the weights as they were
         else:
             put_back(before)
-
-    def _refuse_neighbours_that_learn_apart(self) -> None:
-        for before, block in zip(self.walked, self.walked[1:], strict=False):
-            if block.borrowed and self.window(before) != self.window(block):
-                raise UserError(
-                    f"{before.name} and {block.name} share {block.borrowed[-1].spec.name}, so they must learn from the "
-                    "same batches: take the schedule Simultaneous and the same stop_epoch"
-                )
 
     def _count_batch(self) -> None:
         # Lightning counts optimizer steps: K a batch with K optimizers. Everything that depends on `global_step`

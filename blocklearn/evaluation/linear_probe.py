@@ -1,5 +1,6 @@
 """Linear probes on every stage of a frozen network, trained together from one pass over the data."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -59,14 +60,15 @@ class ProbeSettings:
     lr_schedule: Literal["cosine", "constant"] = "cosine"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.lr <= 0 or self.batch_size < 1 or self.weight_decay < 0:
+        rates = 0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf
+        if self.epochs < 1 or self.batch_size < 1 or not rates:
             raise UserError(
                 "probe: epochs and batch_size must be at least 1, lr positive and weight_decay at least 0, "
                 f"got {self.epochs}, {self.batch_size}, {self.lr} and {self.weight_decay}"
             )
         if self.batch_size < 2 and (self.standardise or self.finetune):
             raise UserError("probe: standardise and finetune use BatchNorm, so batch_size must be at least 2")
-        if not 0 < self.labelled_part <= 1 or self.backbone_lr <= 0:
+        if not 0 < self.labelled_part <= 1 or not 0 < self.backbone_lr < math.inf:
             raise UserError(
                 "probe: labelled_part must lie above 0 and be at most 1, and backbone_lr be positive, "
                 f"got {self.labelled_part} and {self.backbone_lr}"

@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from blocklearn.errors import UserError
@@ -39,9 +39,12 @@ def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
     except UserError:
         raise
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        raise cannot_write(path, str(error).splitlines()[0], max(needed, _size(unfinished))) from error
+        full = isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < max(needed, 1_000_000)
+        reason = "the disk is full" if full else getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise cannot_write(path, reason, max(needed, _size(unfinished))) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that cannot be written there is none
+            unfinished.unlink(missing_ok=True)
 
 
 def require_room(path: Path, needed: int) -> None:

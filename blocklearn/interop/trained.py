@@ -3,6 +3,7 @@ projectors."""
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,8 +68,9 @@ def read_trained(path: str | Path, backbone: str | None = None) -> TrainedWeight
         name = backbone or (structure["backbone"] if structure else _recognise(published.backbone, path))
         structure = structure or {"backbone": name, "backbone_kwargs": {}, "blocks": []}
         structure = check_structure(structure, path)
+        told = read_structure(path) is not None and not backbone
         weights = Path(path) / EXPORTED if Path(path).is_dir() else path
-        with as_large_as(content, weights):
+        with as_large_as(content, weights) if told else nullcontext():
             own = bare_network({**structure, "blocks": structure["blocks"] or "per_stage"}).backbone_state_dict()
         load_backbone(published.backbone, own, path)
         return TrainedWeights(structure, own, published.heads)

@@ -1,5 +1,7 @@
 """The Barlow Twins criterion."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ class BarlowTwins(Criterion):
     Args:
         lambd: weight of the off-diagonal term, >= 0.
         scale: factor on the loss, > 0; with an optimizer that adapts to the gradient's norm it changes little.
-        eps: added to the variance.
+        eps: added to the variance, >= 0.
         published_gradient: over several processes, sum `c` behind autograd's back, as the released codes of
             arXiv 2103.03230 and 2302.01647 do: a process' gradient flows through its own summand alone, so the averaged
             gradient is the true one divided by the number of processes. It changes nothing in a single process.
@@ -34,7 +36,7 @@ class BarlowTwins(Criterion):
             to rounding.
 
     Raises:
-        ValueError: for a value out of range.
+        ValueError: for a value out of range, or not finite.
 
     Defaults are the published ones of arXiv 2302.01647.
     """
@@ -48,8 +50,11 @@ class BarlowTwins(Criterion):
         form: Form = "auto",
     ) -> None:
         super().__init__()
-        if lambd < 0 or scale <= 0:
-            raise ValueError(f"BarlowTwins needs lambd >= 0 and scale > 0, got lambd={lambd}, scale={scale}")
+        if not (0 <= lambd < math.inf and 0 < scale < math.inf and 0 <= eps < math.inf):
+            raise ValueError(
+                "BarlowTwins needs lambd >= 0, scale > 0 and eps >= 0, all finite, "
+                f"got lambd={lambd}, scale={scale}, eps={eps}"
+            )
         require_form(form, "BarlowTwins")
         self.lambd = lambd
         self.scale = scale

@@ -1,5 +1,6 @@
 """Several objectives on one block."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -19,18 +20,20 @@ class Combined(Objective):
     Args:
         spec: the block's last stage.
         objectives: each builds a part from the `StageSpec`.
-        weights: one a part, >= 0; all 1 where null.
+        weights: one a part, >= 0 and not all 0; all 1 where null.
 
     Raises:
-        ValueError: for no objectives, or weights that are negative or not as many.
+        ValueError: for no objectives, or weights that are negative, not finite, all 0 or not as many.
     """
 
     def __init__(self, spec: StageSpec, objectives: list[ObjectiveFactory], weights: list[float] | None = None) -> None:
         super().__init__()
         weights = [1.0] * len(objectives) if weights is None else weights
-        if not objectives or len(weights) != len(objectives) or min(weights) < 0:
+        sound = all(0 <= weight < math.inf for weight in weights) and any(weights)
+        if not objectives or len(weights) != len(objectives) or not sound:
             raise ValueError(
-                f"Combined needs at least one objective and a weight >= 0 for each, got {len(objectives)} and {weights}"
+                "Combined needs at least one objective and a weight >= 0 for each, finite and not all 0, "
+                f"got {len(objectives)} and {weights}"
             )
         parts = [objective(spec) for objective in objectives]
         self.weights = list(weights)
@@ -51,6 +54,11 @@ class Combined(Objective):
             metrics[f"{name}/loss"] = output.loss.detach()
             embeddings = embeddings or output.embeddings
         return ObjectiveOutput(total, metrics, embeddings)
+
+    def require_views(self, features: Tensor, num_views: int) -> None:
+        """Refuse what one of the parts refuses."""
+        for part in self.parts.values():
+            part.require_views(features, num_views)  # pyright: ignore[reportCallIssue]
 
     def pooled(self, features: Tensor) -> Tensor:
         for part in self.parts.values():

@@ -48,11 +48,23 @@ class JointEmbedding(Objective):
         Raises:
             UserError: for another number of views.
         """
-        if len(features) != 2:
-            raise UserError(f"JointEmbedding compares two views, the data recipe makes {len(features)}")
+        self._require_two(len(features))
         z1, z2 = (self.projector(self.pooling(view)) for view in features)
         loss, metrics = self.criterion(z1, z2)
         return ObjectiveOutput(loss, metrics, (z1.detach(), z2.detach()))
+
+    def require_views(self, features: Tensor, num_views: int) -> None:
+        """Refuse another number of views, and a map that the pooling can make nothing of; told before training."""
+        self._require_two(num_views)
+        self.pooling.require(features)
+
+    @staticmethod
+    def _require_two(num_views: int) -> None:
+        if num_views != 2:
+            raise UserError(
+                f"JointEmbedding compares two views, the data recipe makes {num_views}: change --data.recipe or "
+                "--model.objective"
+            )
 
     def pooled(self, features: Tensor) -> Tensor:
         return self.pooling(features)

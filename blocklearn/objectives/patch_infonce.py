@@ -45,14 +45,16 @@ class PatchInfoNCE(Objective):
         negatives: per anchor; 16 published.
         directions: of prediction; down published. Each has weights of its own; the context network is shared, and reads the
             map turned so that it always looks back.
-        grid: where images are not cut into patches, pool the map to so many cells a side first; null for all positions.
+        grid: where images are not cut into patches, pool the map to so many cells a side first, no more than it has;
+            null for all positions.
         context: builds the context network from the channels, e.g. `PixelCNN` for CPC; null for none.
         gather: draw negatives from the patches of all processes; otherwise every process draws, by the same indices, from
             those of its own, as published.
 
     Raises:
         ValueError: for a value out of range.
-        UserError: for sound; on a grid with too few rows for the steps.
+        UserError: for sound; on a grid with too few rows for the steps, here where the grid is known and otherwise with the
+            first map.
     """
 
     pooled_kind = "context"
@@ -69,6 +71,8 @@ class PatchInfoNCE(Objective):
         gather: bool = False,
     ) -> None:
         super().__init__()
+        if grid is not None and grid < 2:
+            raise ValueError(f"PatchInfoNCE needs a grid of at least 2 cells a side, or null, got {grid}")
         unknown = set(directions) - set(get_args(Direction))
         if steps < 1 or skip < 0 or negatives < 1 or unknown or not 0 < len(set(directions)) == len(directions):
             raise ValueError(
@@ -79,6 +83,8 @@ class PatchInfoNCE(Objective):
             raise UserError(f"PatchInfoNCE predicts images, {spec.name} makes sound: take TemporalInfoNCE")
         self.spec, self.steps, self.skip, self.negatives = spec, steps, skip, negatives
         self.grid, self.gather = grid, gather
+        if spec.patch_grid > 1 or grid:
+            self._require_rows(spec.patch_grid if spec.patch_grid > 1 else grid or 0)
         self.context = context(spec.channels) if context else None
         if self.context:
             self.context.require("map")
@@ -103,17 +109,32 @@ class PatchInfoNCE(Objective):
         grid = turn(self._grid_of(features), next(iter(self.predictors)))
         return (grid if self.context is None else self.context(grid)).mean(dim=(2, 3))
 
+    def require_views(self, features: Tensor, num_views: int) -> None:
+        """Refuse a map with too few positions for grid or steps; told before training. Any number of views will do."""
+        height, width = self.spec.as_map(features).shape[2:]
+        if self.grid and self.spec.patch_grid == 1 and self.grid > min(height, width):
+            raise UserError(
+                f"PatchInfoNCE: {self.spec.name} has a map of {height} x {width} positions, not {self.grid} a side; lower "
+                "grid"
+            )
+        grid = self._grid_of(features)
+        for direction in self.predictors:
+            self._require_rows(turn(grid, direction).shape[2])
+
+    def _require_rows(self, rows: int) -> None:
+        if self.steps + self.skip >= rows:
+            raise UserError(
+                f"PatchInfoNCE: {self.spec.name} has a grid of {rows} rows, so at most {max(rows - 1 - self.skip, 0)} "
+                f"steps with skip {self.skip}; lower steps or make the grid finer"
+            )
+
     def _grid_of(self, view: Tensor) -> Tensor:
         grid = self.spec.as_map(view)
         return adaptive_avg_pool2d(grid, self.grid) if self.grid and self.spec.patch_grid == 1 else grid
 
     def _predict(self, z: Tensor, predictor: nn.Module) -> list[Contrast]:
         """The steps of one direction; `z` is turned so that it is down."""
-        if self.steps + self.skip >= z.shape[2]:
-            raise UserError(
-                f"PatchInfoNCE: {self.spec.name} has a grid of {z.shape[2]} rows, so at most "
-                f"{max(z.shape[2] - 1 - self.skip, 0)} steps with skip {self.skip}; lower steps or make the grid finer"
-            )
+        self._require_rows(z.shape[2])
         context = z if self.context is None else self.context(z)
         generator = own_generator(z.device)
         anchors: list[Tensor] = []

@@ -19,6 +19,10 @@ class Pooling(nn.Module):
         `(B, C, H, W)` of every layout."""
         raise NotImplementedError
 
+    def require(self, x: Tensor) -> None:
+        """Raise a `UserError` for features of a size that it can make nothing of; asked before training. By default any
+        will do."""
+
 
 class GlobalPooling(Pooling):
     """The mean over all positions (GSP): `(B, C, H, W)` to `(B, C)`; for tokens, over those of the positions."""
@@ -54,13 +58,16 @@ class LocalPooling(Pooling):
         self.out_features = spec.channels * grid * grid
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.spec.as_map(x)
-        if self.grid > min(x.shape[2:]):
-            size = f"{x.shape[2]} x {x.shape[3]}"
+        self.require(x)
+        return adaptive_avg_pool2d(self.spec.as_map(x), self.grid).flatten(1)
+
+    def require(self, x: Tensor) -> None:
+        height, width = self.spec.as_map(x).shape[2:]
+        if self.grid > min(height, width):
             raise UserError(
-                f"LocalPooling: {self.spec.name} has a map of {size} positions, not {self.grid} a side; lower grid"
+                f"LocalPooling: {self.spec.name} has a map of {height} x {width} positions, not {self.grid} a side; lower "
+                "grid"
             )
-        return adaptive_avg_pool2d(x, self.grid).flatten(1)
 
     def extra_repr(self) -> str:
         return f"grid={self.grid}"
@@ -74,17 +81,18 @@ class TwoLayerPooling(Pooling):
 
     Args:
         spec: the stage it sits on.
-        width: after the linear layer.
+        width: after the linear layer, >= 1.
         grid: windows a side, >= 1.
 
     Raises:
-        ValueError: for a grid below 1.
+        ValueError: for a width or grid below 1.
     """
 
     def __init__(self, spec: StageSpec, width: int = 2048, grid: int = 4) -> None:
         super().__init__()
         if grid < 1:
             raise ValueError(f"TwoLayerPooling: grid is at least 1, got {grid}")
+        require_width(self, width)
         self.spec = spec
         self.grid = grid
         self.out_features = width
@@ -108,19 +116,20 @@ class ExpandPooling(Pooling):
 
     Args:
         spec: the stage it sits on.
-        width: channels after the expansion; 2048 published.
+        width: channels after the expansion, >= 1; 2048 published.
         kernel_size: 1 (the released training script) or 3 (padding 1).
         fused: false for plain PyTorch always: more memory, and with a 3x3 kernel, which `fused` computes twice more, less
             time.
 
     Raises:
-        ValueError: for another kernel size.
+        ValueError: for another kernel size, or a width below 1.
     """
 
     def __init__(self, spec: StageSpec, width: int = 2048, kernel_size: int = 1, fused: bool = True) -> None:
         super().__init__()
         if kernel_size not in (1, 3):
             raise ValueError(f"ExpandPooling: kernel_size is 1 or 3, got {kernel_size}")
+        require_width(self, width)
         self.spec = spec
         self.out_features = width
         self.conv = nn.Conv2d(spec.channels, width, kernel_size, padding=kernel_size // 2, bias=False)
@@ -170,6 +179,11 @@ class ClassTokenPooling(Pooling):
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, 0]
+
+
+def require_width(pooling: Pooling, width: int) -> None:
+    if width < 1:
+        raise ValueError(f"{type(pooling).__name__}: width is at least 1, got {width}")
 
 
 def require_tokens(pooling: Pooling, spec: StageSpec) -> None:

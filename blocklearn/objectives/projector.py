@@ -11,15 +11,15 @@ class Projector(nn.Sequential):
 
     Args:
         in_features: width of the pooled feature.
-        widths: width after each linear layer; `[8192, 8192, 8192]` published.
+        widths: width after each linear layer, each >= 1; `[8192, 8192, 8192]` published.
 
     Raises:
-        ValueError: for no widths.
+        ValueError: for no widths, or one below 1.
     """
 
     def __init__(self, in_features: int, widths: Sequence[int] = (8192, 8192, 8192)) -> None:
-        if not widths:
-            raise ValueError("Projector needs at least one width")
+        if not widths or min(widths) < 1:
+            raise ValueError(f"Projector needs at least one width, each at least 1, got {list(widths)}")
         layers: list[nn.Module] = []
         for width in widths[:-1]:
             layers += [nn.Linear(in_features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]

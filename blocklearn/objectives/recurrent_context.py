@@ -11,15 +11,20 @@ class RecurrentContext(Context):
 
     Args:
         channels: of the input.
-        hidden: of the state, which is the context; 256 published.
+        hidden: of the state, which is the context, >= 1; 256 published.
         bptt: carry the gradient back through time. Without, every state takes the one before as a constant: its gradient
             reaches the current position only (the released code's `remove_BPTT`).
+
+    Raises:
+        ValueError: for a state without components.
     """
 
     reads = "sound"
 
     def __init__(self, channels: int, hidden: int = 256, bptt: bool = True) -> None:
         super().__init__()
+        if hidden < 1:
+            raise ValueError(f"RecurrentContext needs hidden >= 1, got {hidden}")
         self.out_channels = hidden
         self.bptt = bptt
         self.gru = nn.GRU(channels, hidden, batch_first=True)

@@ -1,5 +1,7 @@
 """The SimCLR criterion."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
@@ -31,8 +33,8 @@ class SimCLR(Criterion):
 
     def __init__(self, temperature: float = 0.5) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"SimCLR needs temperature > 0, got {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"SimCLR needs a finite temperature > 0, got {temperature}")
         self.temperature = temperature
 
     def forward(self, z1: Tensor, z2: Tensor) -> CriterionOutput:

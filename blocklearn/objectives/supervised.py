@@ -80,5 +80,9 @@ class Supervised(Objective):
             loss / count.detach(), {"accuracy": (right / count).detach()}, [p.detach() for p in pooled]
         )
 
+    def require_views(self, features: Tensor, num_views: int) -> None:
+        """Refuse a map that the pooling can make nothing of; told before training. Any number of views will do."""
+        self.pooling.require(features)
+
     def pooled(self, features: Tensor) -> Tensor:
         return self.pooling(features)

@@ -92,12 +92,17 @@ class TemporalInfoNCE(Objective):
         """The context at every position, `(B, pooled_width, T)`."""
         return features if self.context is None else self.context(features)
 
-    def _predict(self, z: Tensor) -> list[Contrast]:
-        if z.shape[2] <= self.steps:
+    def require_views(self, features: Tensor, num_views: int) -> None:
+        """Refuse a sequence too short for the steps; told before training. Any number of views will do."""
+        positions = features.shape[2]
+        if positions <= self.steps:
             raise UserError(
-                f"TemporalInfoNCE: {self.spec.name} makes {z.shape[2]} positions of a window, too few for {self.steps} "
+                f"TemporalInfoNCE: {self.spec.name} makes {positions} positions of a window, too few for {self.steps} "
                 "steps; take a longer window (--data.recipe.window) or lower steps"
             )
+
+    def _predict(self, z: Tensor) -> list[Contrast]:
+        self.require_views(z, 1)
         context, z = self.framewise(z).transpose(1, 2), z.transpose(1, 2)
         generator = own_generator(z.device)
         length = min(self.window or z.shape[1], z.shape[1])

@@ -1,5 +1,7 @@
 """The VICReg criterion."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,7 @@ class VICReg(Criterion):
     Args:
         invariance: weight of `s`, >= 0.
         variance: weight of `v`, >= 0.
-        covariance: weight of `c`, >= 0.
+        covariance: weight of `c`, >= 0; one of the three must be above 0.
         gamma: standard deviation to reach, > 0.
         eps: added to the variance, > 0.
         form: how the squares of `C` are summed. `matrix`: `C` is made. `gram`: it is not, their sum is
@@ -39,7 +41,7 @@ class VICReg(Criterion):
             gradient are the same to rounding.
 
     Raises:
-        ValueError: for a value out of range.
+        ValueError: for a value out of range, or not finite.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class VICReg(Criterion):
         form: Form = "auto",
     ) -> None:
         super().__init__()
-        if min(invariance, variance, covariance) < 0 or gamma <= 0 or eps <= 0:
+        weights = (invariance, variance, covariance)
+        sound = all(0 <= weight < math.inf for weight in weights) and any(weights)
+        if not (sound and 0 < gamma < math.inf and 0 < eps < math.inf):
             raise ValueError(
-                "VICReg needs invariance, variance, covariance >= 0 and gamma, eps > 0, "
+                "VICReg needs invariance, variance, covariance >= 0, not all 0, and gamma, eps > 0, all finite, "
                 f"got {invariance}, {variance}, {covariance}, {gamma}, {eps}"
             )
         require_form(form, "VICReg")

@@ -1,5 +1,6 @@
 """LARS: layer-wise adaptive rate scaling (arXiv 1708.03888), as Barlow Twins uses it."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,7 +24,7 @@ class LARS(Optimizer):
         weight_decay: >= 0.
 
     Raises:
-        ValueError: for a value out of range.
+        ValueError: for a value out of range, or not finite.
 
     On a CPU each weight takes PyTorch's fused kernel of SGD, whose `1 - dampening` is the factor on the gradient, so memory
     is passed over once behind the norms. Elsewhere all tensors of a group move together in `torch._foreach_*` calls, and
@@ -38,9 +39,10 @@ class LARS(Optimizer):
         eta: float = 0.001,
         weight_decay: float = 1e-6,
     ) -> None:
-        if lr <= 0 or eta <= 0 or weight_decay < 0 or not 0 <= momentum < 1:
+        positive = all(0 < value < math.inf for value in (lr, eta))
+        if not (positive and 0 <= weight_decay < math.inf and 0 <= momentum < 1):
             raise ValueError(
-                "LARS needs lr > 0, eta > 0, weight_decay >= 0 and 0 <= momentum < 1, "
+                "LARS needs lr > 0, eta > 0, weight_decay >= 0 and 0 <= momentum < 1, all finite, "
                 f"got lr={lr}, eta={eta}, weight_decay={weight_decay}, momentum={momentum}"
             )
         super().__init__(params, {"lr": lr, "momentum": momentum, "eta": eta, "weight_decay": weight_decay})

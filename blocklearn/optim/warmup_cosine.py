@@ -51,9 +51,9 @@ class WarmupCosine(LRSchedule):
     """
 
     def __init__(self, warmup_epochs: float = 10, final_factor: float = 0.001) -> None:
-        if warmup_epochs < 0 or not 0 <= final_factor <= 1:
+        if not (0 <= warmup_epochs < math.inf and 0 <= final_factor <= 1):
             raise ValueError(
-                "WarmupCosine needs warmup_epochs >= 0 and 0 <= final_factor <= 1, "
+                "WarmupCosine needs finite warmup_epochs >= 0 and 0 <= final_factor <= 1, "
                 f"got warmup_epochs={warmup_epochs}, final_factor={final_factor}"
             )
         self.warmup_epochs = warmup_epochs

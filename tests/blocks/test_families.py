@@ -10,6 +10,7 @@ from torch import nn
 from blocklearn import UserError, create_backbone, cut_backbone
 from blocklearn.blocks.families import FAMILIES, pieces_of
 from blocklearn.blocks.grouping import Grouping
+from blocklearn.blocks.recompute import run
 
 ONE_UNIT: dict[str, Any] = {"layers": [1, 2, 1, 1]}
 SMALL: dict[str, Any] = {"img_size": 64}
@@ -134,3 +135,18 @@ def test_composed_stages_equal_the_backbones_own_features_at_full_size(name: str
         for stage in cut_backbone(backbone):
             x = stage.eval()(x)
     assert torch.equal(x, expected)
+
+
+def test_a_stage_behind_an_in_place_relu_trains_whatever_is_recomputed() -> None:
+    """VGG's ReLU writes into what the convolution before it made, so that it cannot be run again from there."""
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for recompute in ("nothing", "cheap"):
+        backbone = create_backbone("vgg11", mlp_ratio=0.01)
+        with torch.no_grad():
+            for parameter in backbone.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) / 9)
+        stages = cut_backbone(backbone)
+        run(stages, images, recompute=recompute, last_view=True).square().mean().backward()
+        gradients.append([parameter.grad for stage in stages for parameter in stage.parameters()])
+    assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from small import same_weights, small_data, small_network, small_trainer, weights
 
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
-from blocklearn.callbacks.stop_on_signal import SIGNALS, Stopped, StopOnSignal
+from blocklearn.callbacks.stop_on_signal import SIGNALS, StopOnSignal, Stopped
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 
 EPOCH = 5
@@ -55,7 +55,9 @@ def train(folder: Path, *asking: Callback, seen: Seen | None = None, resume: boo
     }
     network = small_network(noise="all", accumulate_batches=changes.pop("accumulate_batches", 1))
     trainer = small_trainer(folder, **{**settings, **changes})
-    trainer.fit(network, datamodule=small_data(num_images=8 * EPOCH), ckpt_path=kept.path if resume else None, weights_only=True)
+    trainer.fit(
+        network, datamodule=small_data(num_images=8 * EPOCH), ckpt_path=kept.path if resume else None, weights_only=True
+    )
     return network
 
 

@@ -1,0 +1,284 @@
+"""What cannot be meant, told before anything is written: flags first, then the plan that network, data and Trainer make
+together."""
+
+import re
+import warnings
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.blocks.schedule import require_shared_batches
+from blocklearn.data.datamodule import KeyedDataModule
+from blocklearn.distributed.launch import asks_for_several, count_processes
+from blocklearn.distributed.strategy import IsolatedStrategy
+from blocklearn.errors import UserError
+
+LARGEST_SEED = 2**32 - 1  # NumPy's
+AT_LEAST = {
+    "num_nodes": 1,
+    "check_val_every_n_epoch": 1,
+    "log_every_n_steps": 1,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "num_sanity_val_steps": -1,
+    "reload_dataloaders_every_n_epochs": 0,
+}
+PARTS = tuple(f"limit_{part}_batches" for part in ("train", "val", "test", "predict"))
+TRIED = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "precision",
+    "fast_dev_run",
+    "max_epochs",
+    "min_epochs",
+    "max_steps",
+    "min_steps",
+    "max_time",
+    *PARTS,
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "gradient_clip_algorithm",
+    "inference_mode",
+    "sync_batchnorm",
+    "reload_dataloaders_every_n_epochs",
+)
+
+
+def refuse_seed(seed: Any) -> None:
+    """Raises:
+    UserError: for a seed that no generator takes; `true` draws one, `false` sets none.
+    """
+    if not isinstance(seed, bool) and seed is not None and not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed_everything: a seed lies between 0 and {LARGEST_SEED}, got {seed}")
+
+
+def refuse_flags(trainer: Mapping[str, Any], trains: bool) -> None:
+    """Settings of the Trainer that no run can have.
+
+    Args:
+        trainer: the section of the configuration.
+        trains: whether the verb is `fit`.
+
+    Raises:
+        UserError: naming the flag, and what it can be.
+    """
+    _refuse_numbers(trainer)
+    _refuse_devices(trainer["devices"])
+    _refuse_accelerator(trainer["accelerator"])
+    _refuse_duration(trainer["max_time"])
+    precision = str(trainer["precision"])
+    if precision.startswith("16") or "float16" in precision:
+        raise UserError(
+            f"trainer.precision: {precision} would let one block's overflow skip the others: use bf16-mixed, or 32"
+        )
+    if trainer["barebones"]:
+        raise UserError("trainer.barebones: it leaves out checkpoints and logs, which blocklearn writes; leave it out")
+    if trains:
+        _refuse_for_training(trainer)
+        _try(trainer)
+
+
+def _refuse_for_training(trainer: Mapping[str, Any]) -> None:
+    for name in ("max_epochs", "max_steps"):
+        value = trainer[name]
+        if value is not None and (value < -1 or value == 0):
+            raise UserError(f"trainer.{name}: {value} trains nothing; give at least 1, or -1 for no limit")
+    for least, most in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
+        if trainer[least] and trainer[most] not in (None, -1) and trainer[least] > trainer[most]:
+            raise UserError(f"trainer.{least}: {trainer[least]} is more than trainer.{most}, {trainer[most]}")
+    limit = trainer["limit_train_batches"]
+    if limit is not None and limit == 0:
+        raise UserError("trainer.limit_train_batches: 0 leaves no batch to train on; give at least 1")
+    strategy = trainer["strategy"]
+    if isinstance(strategy, str) and strategy != "auto":
+        raise _other_strategy(strategy)
+    for flag, own, off in (
+        ("gradient_clip_val", "gradient_clip_norm", None),
+        ("accumulate_grad_batches", "accumulate_batches", 1),
+    ):
+        if trainer[flag] != off:
+            raise UserError(
+                f"--trainer.{flag} cannot know the blocks; --model.{own} {trainer[flag]} does it block by block"
+            )
+    if trainer["overfit_batches"]:
+        raise UserError(
+            "trainer.overfit_batches: it replaces the order of the samples; take few of them with "
+            "--trainer.limit_train_batches"
+        )
+
+
+def _other_strategy(name: str) -> UserError:
+    return UserError(
+        f"trainer.strategy: {name} expects one backward pass a step, blockwise training makes one a block: leave "
+        "--trainer.strategy alone, several --trainer.devices are enough"
+    )
+
+
+def _refuse_numbers(trainer: Mapping[str, Any]) -> None:
+    for name, least in AT_LEAST.items():
+        value = trainer[name]
+        if value is not None and not value >= least:
+            raise UserError(f"trainer.{name} must be at least {least}, got {value}")
+    for name in PARTS:
+        value = trainer[name]
+        if value is not None and not (value >= 0 and (isinstance(value, int) or value <= 1)):
+            raise UserError(f"trainer.{name} is a number of batches, or a part from 0.0 to 1.0, got {value}")
+    value = trainer["val_check_interval"]
+    if isinstance(value, (int, float)) and not (value > 0 and (isinstance(value, int) or value <= 1)):
+        raise UserError(
+            f"trainer.val_check_interval is a positive number of batches, or a part of an epoch up to 1.0, got {value}"
+        )
+
+
+def _refuse_devices(devices: Any) -> None:
+    words = devices if isinstance(devices, list) else str(devices).strip().removesuffix(",").split(",")
+    numbers = [int(word) for word in words if re.fullmatch(r"\s*-?\d+\s*", str(word))]
+    several = isinstance(devices, list) or "," in str(devices)
+    sound = len(numbers) == len(words) and len(set(numbers)) == len(numbers)
+    if words == ["auto"] or (sound and several and numbers and min(numbers) >= 0):
+        return
+    if not sound or several or not (numbers[0] >= 1 or numbers[0] == -1):
+        raise UserError(
+            f"trainer.devices: {devices} leaves no device to train on; give a number of them from 1 on, -1 for all, the "
+            "numbers of some, as in [0, 2], or auto"
+        )
+
+
+def _refuse_accelerator(accelerator: Any) -> None:
+    if not isinstance(accelerator, str) or accelerator == "auto":
+        return
+    there = [name for name in AcceleratorRegistry.available_accelerators() if _is_there(name)]
+    there += ["gpu"] if {"cuda", "mps"} & {*there} else []
+    if accelerator not in there:
+        raise UserError(
+            f"trainer.accelerator: there is no {accelerator} on this machine; it can be auto, {', '.join(sorted(there))}"
+        )
+
+
+def _is_there(accelerator: str) -> bool:
+    try:
+        return AcceleratorRegistry.get(accelerator).is_available()
+    except ImportError:  # the TPU's own library
+        return False
+
+
+def _refuse_duration(given: Any) -> None:
+    """As Lightning reads it: a text of days, hours, minutes and seconds, or their numbers by name."""
+    if given is None:
+        return
+    try:
+        if isinstance(given, str):
+            days, hours, minutes, seconds = (int(part) for part in given.split(":"))
+            length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        else:
+            length = given if isinstance(given, timedelta) else timedelta(**dict(given))
+    except (TypeError, ValueError, OverflowError):
+        length = timedelta()
+    if length <= timedelta():
+        raise UserError(
+            f"trainer.max_time: {given} is no duration; give DAYS:HOURS:MINUTES:SECONDS, as in 00:12:00:00, or "
+            "{hours: 12}"
+        )
+
+
+def _try(trainer: Mapping[str, Any]) -> None:
+    """Whatever else Lightning refuses, it refuses in a Trainer of these settings that is thrown away."""
+    settings: dict[str, Any] = {name: trainer[name] for name in TRIED}
+    if isinstance(trainer["profiler"], str):
+        settings["profiler"] = trainer["profiler"]
+    if asks_for_several(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]):
+        settings["strategy"] = IsolatedStrategy()
+    for part in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"):
+        settings[part] = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the run's own Trainer says it again
+            Trainer(**settings)
+    except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[str, Any]) -> None:
+    """What network, data and the length of the run do not go together for. Reads the list of samples, and no sample.
+
+    Args:
+        model: to be trained.
+        data: to be trained on.
+        trainer: the section of the configuration.
+
+    Raises:
+        UserError: saying what to change.
+    """
+    strategy = trainer["strategy"]
+    if isinstance(strategy, Strategy) and not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
+        raise _other_strategy(type(strategy).__name__)
+    data.setup("fit")
+    model.require_fit(data)
+    data.require_enough()
+    samples = len(data.pretraining_samples())
+    processes = count_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
+    _refuse_batch(data, samples, processes)
+    for block in model.walked:  # an optimizer that cannot be built says so here
+        model.rule.build_optimizer(block, data.batch_size, block.settings.lr_factor)
+    if not trainer["fast_dev_run"]:
+        refuse_schedule(model, samples // data.batch_size, trainer)
+
+
+def _refuse_batch(data: KeyedDataModule, samples: int, processes: int) -> None:
+    batch_size = data.batch_size
+    if batch_size // processes < 2:
+        raise UserError(
+            f"data: a batch of {batch_size // processes} sample: BatchNorm and the criterion need at least 2 on each of "
+            f"{processes} processes; raise --data.batch_size"
+        )
+    if batch_size % processes:
+        raise UserError(f"data: batch_size {batch_size} does not divide among {processes} processes")
+    if batch_size == samples:
+        raise UserError(
+            f"data: {data.title} has {samples} samples for training, so every epoch is one batch of {batch_size}; lower "
+            "--data.batch_size"
+        )
+
+
+def refuse_schedule(model: BlockwiseModule, batches: int, trainer: Mapping[str, Any]) -> None:
+    """Learning-rate curves and windows that the run has no room for.
+
+    Args:
+        batches: in a whole epoch.
+        trainer: says how many of them are taken, and for how long.
+    """
+    limit = trainer["limit_train_batches"]
+    if limit is not None:
+        batches = int(batches * limit) if isinstance(limit, float) else min(limit, batches)
+    if batches < 1:
+        raise UserError(f"trainer.limit_train_batches: {limit} of an epoch leaves no batch to train on")
+    epochs, steps = trainer["max_epochs"], trainer["max_steps"]
+    total = batches * epochs if epochs not in (None, -1) else 1000 * batches if steps == -1 else steps
+    if epochs == -1 and steps == -1:
+        raise UserError("the learning-rate curve needs an end: set --trainer.max_epochs or --trainer.max_steps")
+    total = min(total, steps) if steps != -1 else total
+    if (trainer["min_steps"] or 0) > total:
+        raise UserError(f"trainer.min_steps: {trainer['min_steps']} is more than the {total} batches of this run")
+    _refuse_rare_validation(trainer, batches)
+    windows = [model.window_within(block, min(batches, total), total) for block in model.walked]
+    require_shared_batches(model.walked, windows)
+    for block, window in zip(model.walked, windows, strict=True):
+        if window:
+            model.rule.lr_schedule.require_room(block.name, batches, len(window))
+
+
+def _refuse_rare_validation(trainer: Mapping[str, Any], batches: int) -> None:
+    interval = trainer["val_check_interval"]
+    within_an_epoch = trainer["check_val_every_n_epoch"] is not None and trainer["limit_val_batches"] not in (0, 0.0)
+    if within_an_epoch and isinstance(interval, int) and interval > batches:
+        raise UserError(
+            f"trainer.val_check_interval: {interval} is more than the {batches} batches of an epoch; lower it, or count on "
+            "over epochs with --trainer.check_val_every_n_epoch null"
+        )
