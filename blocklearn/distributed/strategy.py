@@ -1,5 +1,8 @@
 """The isolated walk over several processes, as a strategy of Lightning's Trainer."""
 
+import os
+
+import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -31,8 +34,20 @@ class IsolatedStrategy(DDPStrategy):
             self._launcher = WatchedLauncher(self.cluster_environment, self.num_processes, self.num_nodes)  # pyright: ignore
 
     def setup_environment(self) -> None:
+        self._join_again()
         super().setup_environment()
         know_peers()
+
+    def _join_again(self) -> None:
+        """Where torchrun started all processes anew, its store still holds the addresses of those that died, and gloo would
+        call there: so every start has names of its own in it. Lightning takes a group that is there already."""
+        start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        if start != "0" and not dist.is_initialized():
+            store, rank, world_size = next(dist.rendezvous("env://"))
+            backend = self._process_group_backend or self._get_process_group_backend()
+            dist.init_process_group(
+                backend, store=dist.PrefixStore(f"start_{start}", store), rank=rank, world_size=world_size
+            )
 
     def configure_ddp(self) -> None:
         assert self.model is not None
