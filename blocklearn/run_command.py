@@ -21,7 +21,7 @@ def run_command(command: Command) -> None:
     if received is None or command.trusted:
         BlocklearnCLI(command.args)
         return
-    with importing_only(named_by_hand([*command.args[2:]], command.by_hand)):
+    with importing_only(named_by_hand(command.args[2:], command.by_hand)):
         try:
             BlocklearnCLI(command.args)
         except ImportDenied as error:

@@ -4,7 +4,7 @@ import csv
 import errno
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +88,14 @@ class _WholeRows(ExperimentWriter):
             self._append(rows)
 
     def _append(self, rows: list[dict[str, Any]]) -> None:
-        text = self._as_text(rows, header=False)
-        try:
-            append_plain(self.path, text)
-        except OSError as error:
-            raise _cannot_write(self.path, len(text), error) from error
+        self._write(append_plain, self._as_text(rows, header=False))
 
     def _replace(self, rows: list[dict[str, Any]]) -> None:
-        text = self._as_text(rows, header=True)
+        self._write(replace_plain, self._as_text(rows, header=True))
+
+    def _write(self, how: Callable[[Path, bytes], None], text: bytes) -> None:
         try:
-            replace_plain(self.path, text)
+            how(self.path, text)
         except OSError as error:
             raise _cannot_write(self.path, len(text), error) from error
 

@@ -19,15 +19,6 @@ from blocklearn.__main__ import main
 Change = Callable[[dict[str, Any], Path], None]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("received") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        assert fit(folder) == 0
-    return folder
-
-
 @pytest.fixture
 def received(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))

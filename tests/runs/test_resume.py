@@ -19,15 +19,6 @@ from blocklearn.runs.resume import RUN, Change, accept, changes_since, deciding,
 LONGER = "--trainer.max_epochs=2"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("resume") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        assert fit(folder) == 0
-    return folder
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [
