@@ -41,6 +41,7 @@ from blocklearn.reporting.plots import plot_accuracy
 from blocklearn.reporting.results import ProbeResults, write_results
 from blocklearn.reporting.tables import print_blocks, print_probe, print_validation
 from blocklearn.run_folder import RESULTS, UNTRAINED, RunFolder
+from blocklearn.runs.ending import ending
 from blocklearn.runs.refusals import refuse_flags, refuse_plan, refuse_seed
 from blocklearn.runs.resume import go_on_from
 from blocklearn.runs.room import require_room
@@ -279,8 +280,8 @@ class BlocklearnCLI(LightningCLI):
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         if not is_first_process():
             return
-        if self.going_on.step == self.trainer.global_step:
-            print(f"Nothing left to do: the run ends at batch {self.going_on.step}, where its checkpoint is.")
+        for line in ending(self.trainer, self.going_on.step):
+            print(line)
         written = [str(path) for path in (self.folder.last_checkpoint, self.folder.backbone) if path.exists()]
         if written:  # a trial run leaves nothing
             print(f"Trained: {' and '.join(written)}")

@@ -2,8 +2,8 @@
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,26 +22,13 @@ def keyed_generator(device: torch.device | str, *keys: int) -> torch.Generator:
 
 
 @contextmanager
-def keyed_randomness(*keys: int) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+def keyed_randomness(*keys: int) -> Iterator[None]:
     """Inside the block, torch's global CPU stream depends on `keys` alone; after it the stream goes on as if nothing had
-    been drawn. For code that draws from the global stream, such as torchvision's transforms. What it yields opens a block
-    within the block, in which the stream is the one outside."""
+    been drawn. For code that draws from the global stream, such as dropout and torchvision's transforms."""
     stream = torch.default_generator
     outside = stream.get_state()
-
-    @contextmanager
-    def aside() -> Iterator[None]:
-        nonlocal outside
-        inside = stream.get_state()
-        stream.set_state(outside)
-        try:
-            yield
-        finally:
-            outside = stream.get_state()
-            stream.set_state(inside)
-
     stream.manual_seed(fold_seed(*keys))
     try:
-        yield aside
+        yield
     finally:
         stream.set_state(outside)

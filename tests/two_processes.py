@@ -51,6 +51,7 @@ from blocklearn.distributed.collectives import (
 )
 from blocklearn.distributed.sync_norm import synchronise_norms
 from blocklearn.guard import QUIET
+from blocklearn.optim.warmup_cosine import ConstantLR
 
 SAMPLES = 12
 SPEC = StageSpec("layer1", channels=3, stride=4)
@@ -216,7 +217,13 @@ class Die(Callback):
 
 
 def train(
-    folder: Path, precision: Any = "64-true", callbacks: Any = (), resume: str | None = None, **changes: Any
+    folder: Path,
+    precision: Any = "64-true",
+    callbacks: Any = (),
+    resume: str | None = None,
+    images: int = 16,
+    max_steps: int = -1,
+    **changes: Any,
 ) -> dict[str, Any]:
     """The small network for two epochs of two batches: its weights and statistics, and what was logged."""
     seed_everything(0, verbose=False)
@@ -225,6 +232,7 @@ def train(
     trainer = small_trainer(
         folder,
         max_epochs=2,
+        max_steps=max_steps,
         precision=precision,
         log_every_n_steps=1,
         limit_val_batches=2,
@@ -233,12 +241,11 @@ def train(
         enable_checkpointing=True,
         **several,
     )
-    trainer.fit(network, datamodule=small_data(num_images=16), ckpt_path=resume, weights_only=True)
+    trainer.fit(network, datamodule=small_data(num_images=images), ckpt_path=resume, weights_only=True)
     return {"state": weights(network), "logged": trainer.callback_metrics}
 
 
 def train_with_noise(folder: Path, **changes: Any) -> dict[str, Any]:
-    """In float32: Lightning restores a float64 run through float32 weights."""
     return train(folder, "32-true", noise=SeedsOfNoise(), **changes)
 
 
@@ -249,6 +256,22 @@ def train_cut_short(folder: Path) -> dict[str, Any]:
     except KeyError:
         return train_with_noise(folder, resume=str(folder / "checkpoints" / "last.ckpt"))
     raise AssertionError("nothing was cut short")
+
+
+def train_in_parts(folder: Path, *stops: int) -> dict[str, Any]:
+    """Eight batches of which four make an epoch and three an update, stopped by `max_steps` after so many."""
+    last = folder / "checkpoints" / "last.ckpt"
+    for stop in (*stops, 8):
+        result = train(
+            folder,
+            resume=str(last) if last.exists() else None,
+            images=32,
+            max_steps=stop,
+            accumulate_batches=3,
+            lr_schedule=ConstantLR(),
+            noise=SeedsOfNoise(),
+        )
+    return result
 
 
 def compute(folder: Path) -> dict[str, Any]:
@@ -266,6 +289,10 @@ def compute(folder: Path) -> dict[str, Any]:
             "lacking": gradients_that_some_lack(),
             "complaint": complaint_about_one_bad_label(),
             "resumed": train_cut_short(folder / "cut"),
+            "in_parts": {
+                name: train_in_parts(folder / name, *stops)["state"]
+                for name, stops in {"whole": (), "between updates": (2,), "everywhere": (1, 3, 4, 6)}.items()
+            },
         }
     return results
 

@@ -21,7 +21,7 @@ from blocklearn.blocks.walk import IsolatedWalk
 from blocklearn.errors import UserError
 from blocklearn.seeding import keyed_generator, keyed_randomness
 
-OBJECTIVE_STREAM = -1  # where noise has the number of the view
+OBJECTIVE_STREAM, STAGES_STREAM = -1, -2  # where noise has the number of the view
 
 
 class BlockOutput(NamedTuple):
@@ -151,12 +151,12 @@ class Block(IsolatedWalk):
         Args:
             views: the images, or the hand-over of the block before; cut off from any graph here.
             batch: the batch they come from.
-            noise_keys: what noise and the objective's draws depend on beside block and view: (seed, step).
-            rank: of this process, which draws noise for its own samples; an objective draws the same on every process.
+            noise_keys: what noise, dropout and the objective's draws depend on beside block and view: (seed, step).
+            rank: of this process, which draws for its own samples; an objective draws the same on every process.
         """
         keys = (*noise_keys, rank) if rank else noise_keys
-        with keyed_randomness(*noise_keys, self.index, OBJECTIVE_STREAM) as aside:
-            features = LazyViews(lambda number: self._features(views, number, keys), len(views), aside)
+        with keyed_randomness(*noise_keys, self.index, OBJECTIVE_STREAM):
+            features = LazyViews(lambda number: self._features(views, number, keys), len(views))
             loss, metrics, embeddings = self.objective(features, batch)
             hand_over = features.hand_over()
         return BlockOutput(loss, metrics, embeddings, hand_over)
@@ -170,11 +170,12 @@ class Block(IsolatedWalk):
         walk = partial(run, recompute=self.settings.recompute, last_view=number == len(views) - 1)
         noise = partial(self._add_noise, keys=(*keys, self.index, number)) if self.noise and self.training else None
         x, stages = views[number].detach(), self.trained_stages
-        if not self.lends:
-            x = walk(stages, x, noise)
-            return ViewFeatures(x, x.detach())
-        between = walk(stages[: -self.lends], x)
-        return ViewFeatures(walk(stages[-self.lends :], between, noise), between.detach())
+        with keyed_randomness(*keys, self.index, number, STAGES_STREAM):  # dropout, stochastic depth
+            if not self.lends:
+                x = walk(stages, x, noise)
+                return ViewFeatures(x, x.detach())
+            between = walk(stages[: -self.lends], x)
+            return ViewFeatures(walk(stages[-self.lends :], between, noise), between.detach())
 
     def _add_noise(self, x: Tensor, keys: tuple[int, ...]) -> Tensor:
         assert self.noise is not None

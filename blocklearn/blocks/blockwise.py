@@ -277,6 +277,7 @@ class BlockwiseModule(IsolatedWalk):
         Raises:
             UserError: saying what differs.
         """
+        super().on_load_checkpoint(checkpoint)
         self._require_same_structure(checkpoint.get(STRUCTURE, {}), "ckpt_path: this checkpoint")
         check_fit(
             self.state_dict(),

@@ -12,6 +12,7 @@ from blocklearn.distributed.collectives import world_size
 from blocklearn.errors import UserError
 
 Policy = Literal["stop", "skip"]
+COUNTS = "blocklearn_skipped"  # the checkpoint's key
 ADVICE = "Lower the learning rate, set --model.gradient_clip_norm, or look for bad samples"
 
 
@@ -39,6 +40,19 @@ class FiniteWatch:
             raise UserError(
                 f"model: non_finite is stop or skip and non_finite_limit at least 1, got {self.policy} and {self.limit}"
             )
+
+    @property
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """What a run that goes on has to know, as plain data."""
+        return {"skipped": dict(self.skipped), "in_a_row": dict(self._in_a_row), "bad_losses": dict(self._bad_losses)}
+
+    @counts.setter
+    def counts(self, counts: Mapping[str, Any]) -> None:
+        try:
+            self.skipped, self._in_a_row = (Counter(counts.get(name, {})) for name in ("skipped", "in_a_row"))
+            self._bad_losses = dict(counts.get("bad_losses", {}))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(f"resume: the checkpoint's entry {COUNTS} is damaged ({error})") from error
 
     def take_loss(self, name: str, stages: str, loss: Tensor, step: int, read: bool) -> bool:
         """Whether to go on with the backward pass.

@@ -1,7 +1,6 @@
 """The features of a batch's views, each made when the objective asks for it."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import NamedTuple, overload
 
 from torch import Tensor
@@ -28,13 +27,10 @@ class LazyViews(Sequence[Tensor]):
     Args:
         make: from a view's number.
         count: of views.
-        aside: inside it the random stream is the one that the stages draw from, not the objective's.
     """
 
-    def __init__(
-        self, make: Callable[[int], ViewFeatures], count: int, aside: Callable[[], AbstractContextManager[None]]
-    ) -> None:
-        self._make, self._aside = make, aside
+    def __init__(self, make: Callable[[int], ViewFeatures], count: int) -> None:
+        self._make = make
         self._made: list[ViewFeatures | None] = [None] * count
 
     def __len__(self) -> int:
@@ -58,6 +54,5 @@ class LazyViews(Sequence[Tensor]):
     def _look(self, number: int) -> ViewFeatures:
         made = self._made[number]
         if made is None:
-            with self._aside():
-                made = self._made[number] = self._make(number)
+            made = self._made[number] = self._make(number)
         return made

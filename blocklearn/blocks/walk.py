@@ -1,6 +1,6 @@
 """The isolated walk: forward a block, its loss, backward, update, free the graph, hand the detached features on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from blocklearn.batch import Batch
-from blocklearn.blocks.finite import FiniteWatch, keep, put_back, require_finite, spoil
+from blocklearn.blocks.early_stopping import keep_patience, stopped_early
+from blocklearn.blocks.finite import COUNTS, FiniteWatch, keep, put_back, require_finite, spoil
+from blocklearn.blocks.place import Place, forget_restart
 from blocklearn.blocks.schedule import Schedule, Simultaneous, require_shared_batches
+from blocklearn.blocks.unfinished import UNFINISHED, Kept, put_unfinished, unfinished
 from blocklearn.blocks.update import UpdateRule
 from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
@@ -35,9 +38,9 @@ class IsolatedWalk(LightningModule):
         self.rule = rule
         self.schedule = schedule or Simultaneous()
         self.watch = FiniteWatch(rule.non_finite, rule.non_finite_limit)
-        self._buffers: dict[
-            int, list[tuple[Tensor, Tensor]]
-        ] = {}  # running statistics before batches that may be dropped
+        self._statistics: Kept = {}  # running statistics before batches that may be dropped, by block
+        self._place: Place | None = None  # where a run that is resumed goes on
+        self._unfinished: Sequence[Mapping[str, Any]] = ()
         self.noise_seed = 0
         self.entry = 0  # the first block to run; above 0 where batches hold the features of the block before it
         self._total_steps: int | None = None
@@ -58,12 +61,13 @@ class IsolatedWalk(LightningModule):
                 continue  # its output is there already, or nobody behind it learns
             if block.training != (block in learning):
                 block.train(block in learning)
+                block.zero_grad()  # of a window that ended between two accumulated batches
             if block not in learning:
                 views = block.hand_over(views)
                 continue
             self._set_lr(block, optimizer)
-            if self.watch.policy == "skip" and block.index not in self._buffers:
-                self._buffers[block.index] = keep(block.buffers())
+            if self.watch.policy == "skip" and block.name not in self._statistics:
+                self._statistics[block.name] = keep(block.buffers())
             output = block.local_step(views, batch, (self.noise_seed, self.global_step), self.trainer.global_rank)
             self._backward(block, output.loss)
             waiting.append((block, optimizer))
@@ -131,21 +135,45 @@ class IsolatedWalk(LightningModule):
             raise UserError("precision 16-mixed would let one block's overflow skip the others: use bf16-mixed")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Nothing that is not finite reaches the disk: the checkpoint before stays the last.
+        """Where the run stands and what waits to be updated go into it. Nothing that is not finite reaches the disk: the
+        checkpoint before stays the last.
 
         Raises:
             UserError: naming the first such weights.
         """
         states = {name: checkpoint.get(name) for name in ("state_dict", "optimizer_states")}
         require_finite(states, "the checkpoint is not written, the one before stays")
+        Place.of(self.trainer).write(checkpoint)
+        checkpoint[UNFINISHED] = unfinished(self.walked, self._statistics)
+        checkpoint[COUNTS] = self.watch.counts
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what training goes on with when it starts. The weights' precision is set now: Lightning does it later, when
+        those of a run in float64 would have passed through float32."""
+        self.trainer.precision_plugin.convert_module(self)
+        self._place = Place.read(checkpoint)
+        self._unfinished = checkpoint.get(UNFINISHED, ())
+        self.watch.counts = checkpoint.get(COUNTS, {})
+        keep_patience(self.trainer.callbacks, checkpoint)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Lightning's would drop gradients that wait for the next batch; an update frees those that are used."""
 
     def on_train_start(self) -> None:
         self.noise_seed = torch.initial_seed()
+        if self._place:
+            self._place.go_on(self.trainer)
+            self._statistics = put_unfinished(self.walked, self._unfinished, self.trainer.global_rank)
+            self.trainer.should_stop |= stopped_early(self.trainer.callbacks) is not None  # pyright: ignore
+        self._place, self._unfinished = None, ()
         self._heed_configured_options()
         require_shared_batches(self.walked, [self.window(block) for block in self.walked])
         shortest = min(self.trainer.num_training_batches, self.total_steps)
         # so that a short run leaves a trace too
         self.trainer.log_every_n_steps = max(1, min(self._log_interval, shortest))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def on_train_epoch_start(self) -> None:
+        forget_restart(self.trainer)
 
     def _backward(self, block: "Block", loss: Tensor) -> None:
         weight = block.settings.loss_weight
@@ -173,7 +201,7 @@ class IsolatedWalk(LightningModule):
         if not self.updated_at(batch_idx):
             return
         take = partial(self.watch.take_gradient, block.name, block.stage_names)
-        before = self._buffers.pop(block.index, ())
+        before = self._statistics.pop(block.name, ())
         if self.rule.apply(optimizer, lambda size: take(size, self.global_step, self._reads_losses)):
             torch.clear_autocast_cache()  # it holds low-precision copies of the weights as they were
         else:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
 from blocklearn.blocks.walk import IsolatedWalk
 
@@ -31,18 +31,28 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if _ends_here(trainer):  # the hooks of an epoch's end, which Lightning calls next, take the part for a whole
+            self.save(trainer)
+            return
         # Processes save together or not at all, and their clocks differ; asking at every batch would make them wait.
         if trainer.world_size > 1 and trainer.global_step % max(trainer.log_every_n_steps, 1):  # pyright: ignore
             return
         if isinstance(pl_module, IsolatedWalk) and not pl_module.updated_at(batch_idx):
-            return  # gradients that wait for the next batch are in no checkpoint
-        if trainer.is_last_batch:
-            return  # Lightning does not go on rightly from there, and the end of the epoch is near
+            return  # gradients that wait for the next batch would make it larger
         if trainer.strategy.reduce_boolean_decision(time.monotonic() - self._saved_at >= 60 * self.minutes, all=False):
             self.save(trainer)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_step = trainer.global_step
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.save(trainer)
+        others_follow = any(isinstance(c, (EarlyStopping, ModelCheckpoint)) for c in trainer.callbacks)  # pyright: ignore
+        if trainer.is_last_batch and not others_follow:  # whose state is in it, and whose turn in this hook is later
+            self.save(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._saved_step != trainer.global_step:
+            self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._saved_step != trainer.global_step:
@@ -54,3 +64,10 @@ class LastCheckpoint(Checkpoint):
             return
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+
+def _ends_here(trainer: Trainer) -> bool:
+    """Whether the run ends behind this batch, in mid-epoch."""
+    loop = trainer.fit_loop
+    steps = 0 <= loop.max_steps <= trainer.global_step
+    return not trainer.is_last_batch and (steps or (trainer.should_stop and loop._can_stop_early))

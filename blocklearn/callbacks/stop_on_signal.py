@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from copy import deepcopy
 from types import FrameType
 from typing import Any
 
@@ -54,7 +53,6 @@ class StopOnSignal(Callback):
         self.checkpoint = checkpoint
         self._received = self._number = 0  # of the signal: here, and agreed on by all processes
         self._saved = False
-        self._before_validation: dict[str, Any] = {}
         self._listening = False
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
@@ -75,23 +73,15 @@ class StopOnSignal(Callback):
         if isinstance(pl_module, IsolatedWalk) and not pl_module.updated_at(batch_idx):
             return
         self._number = self._agreed()
-        if not trainer.is_last_batch:  # Lightning does not go on rightly from there; what follows is a better place
-            self._save_if_asked(trainer)
+        self._save_if_asked(trainer)
 
     # The metrics of a batch reach the loggers behind its end, so the run stops at whatever comes next.
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._stop_if_asked(trainer)
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and batch_idx == 0:
-            self._before_validation = _in_its_first_batch(deepcopy(trainer.fit_loop.state_dict()))
+    def on_validation_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._stop_if_asked(trainer)
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.validating and self._before_validation:  # it moves no weight, and is done anew from its beginning
-            checkpoint["loops"]["fit_loop"] = self._before_validation
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -162,15 +152,6 @@ class StopOnSignal(Callback):
         self._received = number
         if number == signal.SIGINT and sys.stderr.isatty():
             os.write(2, b"\nStopping after this batch; Ctrl-C again to stop at once.\n")
-
-
-def _in_its_first_batch(loops: dict[str, Any]) -> dict[str, Any]:
-    """The loops' state in a form from which Lightning begins the validation again, where it would leave it out."""
-    for counts in loops["epoch_loop.val_loop.batch_progress"].values():
-        if isinstance(counts, dict):
-            counts["ready"] = counts["started"] = counts["completed"] + 1
-            counts["processed"] = counts["completed"]
-    return loops
 
 
 def stop_early(trainer: Trainer) -> None:

@@ -73,6 +73,15 @@ def broadcast_state(module: nn.Module) -> None:
             tensor.copy_(values)
 
 
+def gather_on_first(value: Any) -> list[Any]:
+    """Every process' `value`, plain data and tensors on the CPU, in rank order on rank 0; elsewhere an empty list."""
+    if world_size() == 1:
+        return [value]
+    gathered = [None] * world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, gathered, dst=0)
+    return gathered or []
+
+
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

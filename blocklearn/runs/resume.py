@@ -153,7 +153,7 @@ def accept(changes: Sequence[Change], accepted: bool) -> list[str]:
             f"run{more}; go on with what it was, or accept what is new from here on with {ACCEPT}"
         )
     return [
-        f"{change}{': the learning-rate curve is that of the new length' if change.key in BUDGET else ''}"
+        f"{change}{': learning-rate curve and windows are those of the new length' if change.key in BUDGET else ''}"
         for change in changes
     ]
 

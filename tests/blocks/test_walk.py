@@ -101,10 +101,14 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 2, 3])
-def test_a_block_learns_bitwise_the_same_whether_or_not_later_blocks_exist(tmp_path: Path, kept: int) -> None:
-    whole = train(tmp_path, noise="all")
+@pytest.mark.parametrize("drop_path_rate", [0.0, 0.5])
+def test_a_block_learns_bitwise_the_same_whether_or_not_later_blocks_exist(
+    tmp_path: Path, kept: int, drop_path_rate: float
+) -> None:
+    kwargs = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "drop_path_rate": drop_path_rate}
+    whole = train(tmp_path, noise="all", backbone_kwargs=kwargs)
     seed_everything(0, verbose=False)
-    part = small_network(noise="all")
+    part = small_network(noise="all", backbone_kwargs=kwargs)
     part.blocks = nn.ModuleList(part.walked[:kept])
     small_trainer(tmp_path).fit(part, datamodule=small_data())
     expected = {name: value for name, value in weights(whole).items() if name in part.state_dict()}

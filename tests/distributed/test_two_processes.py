@@ -125,3 +125,12 @@ def test_sums_gathers_and_broadcasts_are_what_they_say(several: list[dict[str, A
         assert found["gathered"][:, 0].tolist() == [0, 0, 1, 1, 1]
         assert found["first_row"] == 2 * rank
         assert not found["weight"].any()  # rank 0's
+
+
+@pytest.mark.parametrize("stops", ["between updates", "everywhere"])
+def test_a_run_stopped_between_two_accumulated_batches_goes_on_with_the_gradients_of_both_processes(
+    several: list[dict[str, Any]], stops: str
+) -> None:
+    for result in several:
+        whole, stopped = result["in_parts"]["whole"], result["in_parts"][stops]
+        assert all(torch.equal(whole[name], stopped[name]) for name in whole)

@@ -14,6 +14,7 @@ from test_cli import fit, read_metrics
 from blocklearn import UserError
 from blocklearn.__main__ import main
 from blocklearn.callbacks.stop_on_signal import StopOnSignal
+from blocklearn.run_folder import RunFolder
 from blocklearn.runs.resume import RUN, Change, accept, changes_since, deciding, go_on_from, require_same_processes
 
 LONGER = "--trainer.max_epochs=2"
@@ -61,7 +62,7 @@ def test_an_accepted_change_is_heeded_told_and_written_down(
     assert fit(folder, *changes, LONGER, checkpoint, "--accept_changes=true") == 0
     printed = capsys.readouterr().err
     assert "Changed from batch 3 on: model.optimizer.init_args.lr 0.002 -> 0.5" in printed
-    assert "trainer.max_epochs 1 -> 2: the learning-rate curve is that of the new length" in printed
+    assert "trainer.max_epochs 1 -> 2: learning-rate curve and windows are those of the new length" in printed
     with (folder / "changes.csv").open(newline="") as file:
         rows = {row["setting"]: row for row in csv.DictReader(file)}
     assert rows["model.optimizer.init_args.lr"] == {
@@ -106,6 +107,57 @@ def test_one_command_begins_goes_on_and_ends(tmp_path: Path, capsys: pytest.Capt
     first, second = (load_file(folder / "backbone.safetensors") for folder in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert [row["step"] for row in read_metrics(parts)] == [row["step"] for row in read_metrics(whole)]
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "more", "reason"),
+    [
+        (
+            ["--trainer.max_time=00:00:00:01"],
+            "--trainer.max_time=00:01:00:00",
+            "its time is up, that of all its parts together; to go on, raise --trainer.max_time, or the Timer's duration",
+        ),
+        (
+            [
+                "--trainer.callbacks=EarlyStopping",
+                "--trainer.callbacks.monitor=block1/loss",
+                "--trainer.callbacks.min_delta=1e9",
+                "--trainer.callbacks.patience=1",
+            ],
+            "--trainer.callbacks.patience=2",
+            "EarlyStopping, of patience 1, did not see block1/loss improve; to go on, raise its patience",
+        ),
+    ],
+)
+def test_what_ended_a_run_early_is_told_and_ends_it_until_it_is_given_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ended_by: list[str], more: str, reason: str
+) -> None:
+    command = ["--trainer.max_epochs=200", "--model.optimizer.lr=1e-5", "--resume=auto", *ended_by]
+    assert fit(tmp_path, *command) == 0
+    step = torch.load(RunFolder(tmp_path).last_checkpoint, weights_only=True)["global_step"]
+    assert f"Ended at batch {step}: {reason}.\nTrained: " in capsys.readouterr().out
+    assert fit(tmp_path, *command) == 0
+    assert f"Nothing left to do: {reason}.\n" in capsys.readouterr().out
+    assert fit(tmp_path, *command, more, f"--trainer.max_steps={step + 1}") == 0
+    printed = capsys.readouterr().out
+    assert "Nothing left" not in printed
+    assert "Ended at" not in printed
+    assert torch.load(RunFolder(tmp_path).last_checkpoint, weights_only=True)["global_step"] == step + 1
+
+
+def test_a_run_that_max_steps_ends_at_an_epochs_border_goes_on_with_the_next_epoch(tmp_path: Path) -> None:
+    """Case 5: epoch 1 was never seen."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    constant = ["--model.lr_schedule=ConstantLR", "--trainer.max_epochs=-1"]
+    assert fit(whole, *constant, "--trainer.max_steps=9") == 0
+    for steps in (3, 5, 9):
+        assert fit(parts, *constant, f"--trainer.max_steps={steps}", "--resume=auto") == 0
+    first, second = (load_file(folder / "backbone.safetensors") for folder in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    rows = [
+        [(row["step"], row["epoch"]) for row in read_metrics(folder) if row["block1/loss"]] for folder in (whole, parts)
+    ]
+    assert rows[0] == rows[1]
 
 
 @pytest.mark.parametrize("asked", ["--resume=auto", "--ckpt_path=last"])

@@ -1,0 +1,104 @@
+"""Runs of 100 batches whose losses are kept in tests/golden, block by block and to the last bit.
+
+`python tests/golden_runs.py` makes the files anew: for a change that is meant to change numbers, or for other versions of
+the packages that compute them. They are run without the instructions that only some processors have, so that one build of
+PyTorch gives the same losses on every machine of its kind.
+"""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from sounds import write_spoken_digits
+
+FOLDER = Path(__file__).parent / "golden"
+BATCHES = 100
+PLAIN = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "COMPATIBLE",
+    "OMP_NUM_THREADS": "1",
+}
+COMPUTING = ("torch", "torchvision", "timm", "numpy", "pillow")
+COMMON = (
+    f"--trainer.max_steps={BATCHES}",
+    "--trainer.max_epochs=-1",
+    "--trainer.limit_val_batches=0",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.accelerator=cpu",
+    "--model.noise=all",
+    "--data.num_workers=0",
+    "--wandb.mode=disabled",
+)
+
+
+def digits(folder: Path) -> list[str]:
+    return ["--config=bt_digits.yaml", "--data.batch_size=16", "--model.lr_schedule.warmup_epochs=0.5"]
+
+
+def two_processes(folder: Path) -> list[str]:
+    return [*digits(folder), "--trainer.devices=2", "--model.accumulate_batches=2", "--model.gradient_clip_norm=5"]
+
+
+def sound(folder: Path) -> list[str]:
+    """The recipe for spoken digits, narrower, on a few made-up recordings."""
+    recipe = yaml.safe_load((Path(__file__).parents[1] / "configs" / "gim_fsdd.yaml").read_text())
+    recipe["model"]["backbone_kwargs"]["channels"] = 16
+    recipe["model"]["objectives"][-1]["init_args"]["context"]["init_args"]["hidden"] = 16
+    recipe["data"]["init_args"].update(root=str(write_spoken_digits(folder / "sounds")), batch_size=6)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return [f"--config={folder / 'recipe.yaml'}"]
+
+
+RUNS: dict[str, Callable[[Path], list[str]]] = {"digits": digits, "sound": sound, "two_processes": two_processes}
+
+
+class Golden(NamedTuple):
+    """Losses by batch and block, and what they were computed with."""
+
+    made_with: dict[str, str]
+    losses: list[list[float]]
+
+    @classmethod
+    def read(cls, name: str) -> "Golden":
+        return cls(**json.loads((FOLDER / f"{name}.json").read_text()))
+
+    def write(self, name: str) -> None:
+        rows = ",\n".join(json.dumps(row) for row in self.losses)
+        (FOLDER / f"{name}.json").write_text(
+            f'{{"made_with": {json.dumps(self.made_with)},\n"losses": [\n{rows}\n]}}\n'
+        )
+
+
+def computed_with() -> dict[str, str]:
+    return {"machine": platform.machine(), **{name: version(name) for name in COMPUTING}}
+
+
+def run(name: str, folder: Path) -> Golden:
+    """Train in a process of its own, as a user does, and read the losses from its table of metrics."""
+    arguments = [*RUNS[name](folder), *COMMON, f"--trainer.default_root_dir={folder / 'run'}"]
+    command = [sys.executable, "-m", "blocklearn", "fit", *arguments]
+    done = subprocess.run(command, env={**os.environ, **PLAIN}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    with (folder / "run" / "metrics.csv").open(newline="") as file:
+        rows: list[dict[str, Any]] = [row for row in csv.DictReader(file) if row["block1/loss"]]
+    blocks = [key for key in rows[0] if key.endswith("/loss")]
+    return Golden(computed_with(), [[float(row[key]) for key in blocks] for row in rows])
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or RUNS:
+        with tempfile.TemporaryDirectory() as folder:
+            run(name, Path(folder)).write(name)
+        print(f"{FOLDER / name}.json")
