@@ -113,6 +113,8 @@ class BlocklearnCLI(LightningCLI):
                 default=False,
                 help="The configuration beside the checkpoint may name any class: it is your own, or you know its author.",
             )
+        if self.arguments[0] == "predict":
+            parser.add_argument("--split", type=str, default="all", help="Of the data: all, train, test, ...")
         parser.add_class_arguments(ProbeSettings, "probe")
         parser.add_class_arguments(WandbSettings, "wandb")
 
@@ -187,7 +189,8 @@ class BlocklearnCLI(LightningCLI):
             callbacks += [RunSettings(self.plain, self.going_on, self.folder.changes), StopOnSignal(kept)]
             callbacks += [kept] if kept else []
         if self.subcommand == "predict":
-            callbacks.append(WriteFeatures(self.folder.features))
+            self.writer = WriteFeatures(self.folder.features, {"checkpoint": self._checkpoint})
+            callbacks.append(self.writer)
         if self.subcommand == "test":  # the trainer's own budget was the training run's
             kwargs |= {"max_epochs": self._get(self.config_init, "probe").epochs, "max_steps": -1, "min_steps": None}
         if self.subcommand != "fit":
@@ -293,6 +296,13 @@ class BlocklearnCLI(LightningCLI):
         measured = self.trainer.validate(model, datamodule=datamodule, verbose=False)
         if is_first_process():
             print_validation({name: value for metrics in measured for name, value in metrics.items()})
+
+    def predict(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> None:
+        """A vector for every sample of a split, or of all."""
+        datamodule.predict_split = self.config[self.subcommand].split
+        self.trainer.predict(model, datamodule=datamodule, return_predictions=False)
+        if is_first_process():
+            print(self.writer.told())
 
     def test(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> list[ProbeRow]:
         """Fit a linear probe on every stage, or fine-tune the backbone; test, and report."""

@@ -166,8 +166,8 @@ def test_validate_and_predict(trained: Path, tmp_path: Path, capsys: pytest.Capt
     assert "on_diag" in table
     assert main(["predict", checkpoint, folder]) == 0
     features = load_file(tmp_path / "features.safetensors")
-    assert features["layer1/head"].shape == (360, 16)
-    assert features["label"].shape == features["index"].shape == (360,)
+    assert features["layer1/head"].shape == (1797, 16)
+    assert features["label"].shape == features["index"].shape == (1797,)
 
 
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every command on sound, as a user drives it: six modules of Greedy InfoMax on a few spoken digits."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -137,11 +138,15 @@ def test_features_of_sound_are_written(trained: Path) -> None:
     assert main(["predict", checkpoint(trained)]) == 0
     written = load_file(trained / "run" / "features.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in written.items()} == {
-        **{f"conv{k}/raw": (30, 8) for k in range(1, 6)},
-        "conv5/context": (30, 6),
-        "label": (30,),
-        "index": (30,),
+        **{f"conv{k}/raw": (42, 8) for k in range(1, 6)},
+        "conv5/context": (42, 6),
+        "label": (42,),
+        "index": (42,),
     }
+    with (trained / "run" / "features.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["path"] == "recordings/0_ada_5.wav"
+    assert [row["split"] for row in rows] == ["train"] * 12 + ["test"] * 30
 
 
 def test_an_exported_speech_network_loads_by_the_code_of_its_card(

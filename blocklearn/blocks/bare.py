@@ -4,15 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.blocks.objective import Objective
-from blocklearn.blocks.stage import StageSpec
-
-
-class NoObjective(Objective):
-    """Has no weights, no loss and no head; a block that carries it can compute features only."""
-
-    def __init__(self, spec: StageSpec) -> None:
-        super().__init__()
+from blocklearn.blocks.objective import NoObjective
 
 
 def bare_network(structure: Mapping[str, Any]) -> BlockwiseModule:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,20 @@ from torch.optim import AdamW
 from blocklearn.batch import Batch
 from blocklearn.blocks.backbone import create_backbone
 from blocklearn.blocks.block import Block, BlockSettings
-from blocklearn.blocks.checkpoint import STRUCTURE, check_fit, is_checkpoint, load_weights, read_weights
+from blocklearn.blocks.checkpoint import (
+    STRUCTURE,
+    as_large_as,
+    check_fit,
+    is_checkpoint,
+    load_weights,
+    read_checkpoint,
+    read_weights,
+)
 from blocklearn.blocks.data_check import require_fit
 from blocklearn.blocks.finite import Policy
 from blocklearn.blocks.grouping import Grouping, cut_backbone, group_stages
 from blocklearn.blocks.noise import NoiseChoice, build_noise
-from blocklearn.blocks.objective import Objective, ObjectiveFactory, ProjectorFactory
+from blocklearn.blocks.objective import NoObjective, Objective, ObjectiveFactory, ProjectorFactory
 from blocklearn.blocks.patches import Patches
 from blocklearn.blocks.published import KEPT_PARTS, load_published, sort_published
 from blocklearn.blocks.recompute import Recompute
@@ -255,6 +264,32 @@ class BlockwiseModule(IsolatedWalk):
             for stage in block.stages
             for name, tensor in stage.backbone_state_dict().items()  # pyright: ignore
         }
+
+    @classmethod
+    def load_from_checkpoint(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, checkpoint_path: str | Path, objective: ObjectiveFactory | None = None, **changes: Any
+    ) -> Self:
+        """The network that `blocklearn fit` saved, in eval mode, from the path alone.
+
+        It computes features (`forward`, `stage_features`) and cannot be trained, since a checkpoint does not say how its
+        objectives are built. With `objective`, as it was trained with, it can, and `stage_features` has what they publish.
+
+        Args:
+            checkpoint_path: of a checkpoint.
+            objective: as for `BlockwiseModule`; null for none.
+            changes: further arguments of `BlockwiseModule`.
+
+        Raises:
+            UserError: for a file that is no checkpoint of `blocklearn fit`, or does not fit `objective`.
+        """
+        content = read_checkpoint(checkpoint_path)
+        with as_large_as(content, checkpoint_path):
+            network = cls(objective or NoObjective, **content[STRUCTURE], **changes)
+        weights = content["state_dict"]
+        if objective is None:
+            weights = {name: weights[name] for name in network.state_dict() if name in weights}
+        load_weights(network, weights, checkpoint_path)
+        return network.eval()
 
     def load_checkpoint(self, path: str) -> None:
         """Load the weights of a checkpoint that `blocklearn fit` wrote, or those of a published file: its backbone, and its

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from blocklearn.batch import Batch
 from blocklearn.blocks.stage import StageSpec
+from blocklearn.errors import UserError
 
 
 class ObjectiveOutput(NamedTuple):
@@ -65,3 +66,19 @@ class Objective(nn.Module):
 
 ObjectiveFactory = Callable[[StageSpec], Objective]
 ProjectorFactory = Callable[[int], nn.Module]
+
+
+class NoObjective(Objective):
+    """Has no weights, no loss and no head; a block that carries it can compute features only."""
+
+    def __init__(self, spec: StageSpec) -> None:
+        super().__init__()
+
+    def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
+        """Raises:
+        UserError: always.
+        """
+        raise UserError(
+            "a network without objectives computes features and cannot be trained; give BlockwiseModule, or "
+            "load_from_checkpoint, an objective"
+        )

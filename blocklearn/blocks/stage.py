@@ -3,8 +3,10 @@
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from types import FunctionType, MethodType
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from blocklearn.errors import UserError
@@ -86,13 +88,23 @@ class Stage(nn.Sequential):
         self.compiled = False
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile its forward pass, in place (`torch.compile`), at its first call."""
-        super().compile(*args, **kwargs)
+        """Compile its forward pass, in place (`torch.compile`), at its first call, for the shapes that it gets, and anew
+        for others.
+
+        PyTorch keeps what it compiles by the code of a function. All modules share one, so that stages would look to it
+        like one function of changing shapes, and count together towards the limit of recompilations; each has its own.
+        """
+        own = FunctionType(_call.__code__.replace(), _call.__globals__)
+        self._compiled_call_impl = torch.compile(MethodType(own, self), *args, **{"dynamic": False, **kwargs})
         self.compiled = True
 
     def backbone_state_dict(self) -> dict[str, Tensor]:
         """Its weights under the backbone's own names."""
         return {backbone_name(name): tensor for name, tensor in self.state_dict().items()}
+
+
+def _call(stage: Stage, x: Tensor) -> Tensor:
+    return stage._call_impl(x)  # pyright: ignore[reportReturnType]
 
 
 def backbone_name(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
 from blocklearn.batch import Batch
 from blocklearn.data.labelled_part import stratified_part
@@ -32,6 +32,8 @@ class KeyedDataModule(LightningDataModule):
         target: which of several labellings is in use; null where there is only one.
         frame_labels: a label is a `(T,)` tensor, one integer a frame (of 10 ms in speech). Probing and testing then take
             samples one at a time (a process) and in their whole length, and pretraining gets -1 for a label.
+        predict_split: what `predict_dataloader` gives: `all`, or a name of `splits`.
+        predicted: the samples of its loader, by split, in order.
 
     Args:
         recipe: makes the views.
@@ -52,6 +54,8 @@ class KeyedDataModule(LightningDataModule):
     num_classes: int
     target: str | None = None
     frame_labels: bool = False
+    predict_split: str = "all"
+    predicted: dict[str, LabelledSamples]
 
     def __init__(
         self,
@@ -97,6 +101,29 @@ class KeyedDataModule(LightningDataModule):
     @abstractmethod
     def test_samples(self) -> LabelledSamples:
         """Labelled, for testing probes; without their labels also for watching the local losses."""
+
+    @property
+    def roots(self) -> list[Path]:
+        """The folders of the data; paths in results are told relative to them."""
+        return [self.root]
+
+    def splits(self, chosen: str = "all") -> dict[str, LabelledSamples]:
+        """The samples by split, each sample in one of them: `train`, `test`, and where pretraining has samples of its own
+        `probe`.
+
+        Args:
+            chosen: `all`, or the name of one.
+
+        Raises:
+            UserError: for a split that this data has not.
+        """
+        splits = self._splits()
+        if chosen != "all" and chosen not in splits:
+            raise UserError(f"data: {self.title} has no split {chosen}; it has {', '.join(splits)}, or all")
+        return {name: samples for name, samples in splits.items() if chosen in ("all", name)}
+
+    def _splits(self) -> dict[str, LabelledSamples]:
+        return {"train": self.pretraining_samples(), "test": self.test_samples()}
 
     def setup(self, stage: str | None = None) -> None:
         if self._seed is None:
@@ -174,8 +201,10 @@ class KeyedDataModule(LightningDataModule):
         return self._loader(self.test_samples(), [self._test_view()], shuffle=False, batch_size=batch_size)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """The test samples. A plain loader, since Lightning builds its own from it to keep count of the samples."""
-        dataset = self._dataset(self.test_samples(), [self._test_view()])
+        """The samples of `predict_split`, as they are and in order. A plain loader, since Lightning builds its own from it
+        to keep count of the samples."""
+        self.predicted = self.splits(self.predict_split)
+        dataset = ConcatDataset([self._dataset(samples, [self._test_view()]) for samples in self.predicted.values()])
         return DataLoader(dataset, batch_size=1 if self.frame_labels else self.batch_size, num_workers=self.num_workers)
 
     def _view_label(self) -> Callable[[Any, Any], Tensor] | None:

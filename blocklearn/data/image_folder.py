@@ -67,6 +67,16 @@ class ImageFolder(ImageDataModule):
     def num_classes(self) -> int:
         return len(self._probing.classes)
 
+    @property
+    def roots(self) -> list[Path]:
+        return [self.root, self.probe_root]
+
+    def _splits(self) -> dict[str, LabelledSamples]:
+        if self._probing is self._pretraining:
+            return super()._splits()
+        unlabelled = {"train": self._pretraining.train, "held_out": self._pretraining.test}
+        return {**unlabelled, "probe": self._probing.train, "test": self._probing.test}
+
     def pretraining_samples(self) -> LabelledSamples:
         return self._pretraining.train
 

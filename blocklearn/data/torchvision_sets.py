@@ -110,6 +110,10 @@ class STL10(TorchvisionImages):
     def probe_samples(self) -> LabelledSamples:
         return self._part(split="train")
 
+    def _splits(self) -> dict[str, LabelledSamples]:
+        labelled = {"probe": self.probe_samples()} if self.pretraining_split == "unlabeled" else {}
+        return {"train": self.pretraining_samples(), **labelled, "test": self.test_samples()}
+
     def test_samples(self) -> LabelledSamples:
         return self._part(split="test")
 

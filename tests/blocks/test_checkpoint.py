@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import same_weights, small_data, small_network, small_trainer, weights
+from small import OBJECTIVE, same_weights, small_batch, small_data, small_network, small_trainer, weights
 
 from blocklearn import BlockwiseModule, UserError
 
@@ -20,6 +20,32 @@ def test_a_checkpoint_brings_back_every_weight(tmp_path: Path) -> None:
     network, path = saved(tmp_path)
     torch.manual_seed(9)
     assert same_weights(weights(network), weights(small_network(checkpoint=str(path))))
+
+
+def test_a_network_comes_back_from_the_path_alone(tmp_path: Path) -> None:
+    """Case 10: TypeError, no objective."""
+    network, path = saved(tmp_path)
+    images = small_batch().views[0]
+    loaded = BlockwiseModule.load_from_checkpoint(path)
+    assert not loaded.training
+    assert torch.equal(loaded(images), network.eval()(images))
+    features = {
+        spec.key: value for spec, value in zip(loaded.feature_specs(), loaded.stage_features(images), strict=True)
+    }
+    expected = dict(zip([spec.key for spec in network.feature_specs()], network.stage_features(images), strict=True))
+    assert list(features) == [f"layer{k}/raw" for k in range(1, 5)]
+    assert all(torch.equal(value, expected[key]) for key, value in features.items())
+    with pytest.raises(UserError, match="computes features and cannot be trained; give .* an objective"):
+        small_trainer(tmp_path).fit(loaded, datamodule=small_data())
+
+
+def test_with_its_objective_it_comes_back_whole(tmp_path: Path) -> None:
+    network, path = saved(tmp_path)
+    loaded = BlockwiseModule.load_from_checkpoint(path, OBJECTIVE, recompute="nothing")
+    assert same_weights(weights(network), weights(loaded))
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(UserError, match="was not written by blocklearn fit"):
+        BlockwiseModule.load_from_checkpoint(tmp_path / "foreign.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,7 @@ def test_every_loader_replaces_and_none_falls_silent_about_it(tmp_path: Path) ->
         lambda data: data.predict_dataloader(),
     ):
         data = images(root)
+        data.predict_split = "test"
         assert data.unreadable_told() is None
         batches = list(make(data))
         assert sum(len(batch.index) for batch in batches) in (12, 24)
