@@ -5,12 +5,24 @@ from jsonargparse._common import ImportDenied
 from blocklearn.arguments import DENIED, CommandParser
 from blocklearn.cli import BlocklearnCLI
 from blocklearn.config_files import Command
+from blocklearn.distributed.launch import is_first_process
 from blocklearn.errors import UserError
+from blocklearn.reporting.wandb_trial import record_failed_trial
 from blocklearn.runs.received import importing_only, named_by_hand, refusal_of
 
 
 def run_command(command: Command) -> None:
-    """Carry out a verb of the Trainer. A configuration that came with a checkpoint names only what `importing_only` lets
+    """Carry out a verb of the Trainer; a W&B sweep is told also of what is refused."""
+    try:
+        _carry_out(command)
+    except (UserError, SystemExit) as error:
+        if is_first_process() and (isinstance(error, UserError) or error.code == 2):
+            record_failed_trial(command.args)
+        raise
+
+
+def _carry_out(command: Command) -> None:
+    """A configuration that came with a checkpoint names only what `importing_only` lets
     it, unless `--trust_config true` says otherwise.
 
     Raises:

@@ -35,7 +35,12 @@ class PatientWandbLogger(WandbLogger):
 
     Args:
         arguments: those of `WandbLogger`, and `mode`.
+
+    Attributes:
+        begun: whether this process has begun a run.
     """
+
+    begun = False
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -60,6 +65,7 @@ class PatientWandbLogger(WandbLogger):
         Raises:
             Exception: whatever W&B raises; it is then as if it had not been started.
         """
+        PatientWandbLogger.begun = True
         began = time.monotonic() - waited
         try:
             offline = self._wandb_init["mode"] == "offline"
