@@ -13,6 +13,7 @@ QUIET = (
     ".*smaller than the logging interval",
     ".*exists and is not empty",  # what resuming is
     ".*in eval mode at the start of training",  # what probing is
+    r".*\.grad attribute of a Tensor that is not a leaf",  # which torch.compile looks at
     ".*LeafSpec.*is deprecated",  # Lightning 2.6 on torch 2.15
 )
 CHATTY = (  # by full name: Lightning sets the level of their parents when it is imported

@@ -30,17 +30,19 @@ def networks() -> dict[str, dict[str, Any]]:
 
 def inputs(model: dict[str, Any]) -> list[Tensor]:
     """A batch, a smaller one, and one of another size where the recipe cuts no patches."""
-    shapes = [(4, 3, 64, 64), (2, 3, 64, 64), (2, 3, 96, 96)]
+    channels = (model.get("backbone_kwargs") or {}).get("in_chans", 1 if model["backbone"].startswith("gim_") else 3)
+    shapes = [(4, channels, 64, 64), (2, channels, 64, 64), (2, channels, 96, 96)]
     if "speech" in model["backbone"]:
         shapes = [(4, 1, 2560), (2, 1, 2560), (1, 1, 4000)]
     elif "patches" in model:
         patches = Patches(**model["patches"])
         side = patches.size + (patches.grid - 1) * patches.stride
-        shapes = [(2, 3, side, side), (1, 3, side, side)]
+        shapes = [(2, channels, side, side), (1, channels, side, side)]
     return [torch.randn(shape, generator=torch.Generator().manual_seed(0)) for shape in shapes]
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # which the compiler looks at
 @pytest.mark.parametrize("name", networks())
 def test_every_shipped_network_runs_compiled_at_changing_sizes(name: str) -> None:
     """Case 9: stages of other widths looked like one function of changing shapes."""

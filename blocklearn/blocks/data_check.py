@@ -43,9 +43,10 @@ def require_fit(network: "BlockwiseModule", data: object, learns: bool = True) -
         takes, makes = ("sound", "images") if takes_sound else ("images", "sound")
         raise UserError(f"backbone: {name} takes {takes}, the data is {makes}: change --model.backbone or --data")
     if channels and channels != first.in_channels:
+        other = getattr(getattr(data, "recipe", None), "other_channels", None)
         raise UserError(
             f"backbone: {name} takes {first.in_channels} channels, the data makes {channels}: add in_chans: {channels} to "
-            "--model.backbone_kwargs, or change greyscale of --data.recipe"
+            f"--model.backbone_kwargs{f', or {other}' if other else ''}"
         )
     has = {True: "frame", False: "sample", None: None}[getattr(data, "frame_labels", None)]
     takes = {block.objective.labels for block in network.walked} - {"none", has} if learns and has else set()

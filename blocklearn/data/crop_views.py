@@ -40,6 +40,10 @@ class CropViews(ViewRecipe):
         )
         self._centre = T.Compose([T.CenterCrop(spec.size), *finish])
 
+    @property
+    def other_channels(self) -> str:
+        return f"set --data.recipe.greyscale {str(self.channels == 3).lower()}"
+
     def training_view(self, sample: Image.Image, view: int) -> Tensor:
         return self.probe_view(sample)
 

@@ -2,21 +2,40 @@
 
 import re
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from blocklearn.data.colour_profile import to_srgb
+from blocklearn.data.pixel_range import in_8_bits
 from blocklearn.errors import UnreadableSample
 
 PIL_WARNING = ("ignore", None, Image.DecompressionBombWarning, None, 0)  # as `warnings.simplefilter` keeps it
+BACKGROUND = (128, 128, 128)  # shows black and white drawings on transparent ground alike
+ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+TURNED = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where a file may say how it lies
 
 
-def read_image(path: Path) -> Image.Image:
-    """The image in a file, in RGB.
+def read_image(path: Path, is_animated: Callable[[int], None] | None = None) -> Image.Image:
+    """The image in a file, in RGB, as `as_seen` makes it; of an animation the first picture.
 
     An image of more pixels than PIL's `Image.MAX_IMAGE_PIXELS` (89 million) is not decoded.
+
+    Args:
+        path: of the file.
+        is_animated: called with the number of pictures where there are several.
 
     Raises:
         UnreadableSample: whatever is wrong with the file.
@@ -25,39 +44,49 @@ def read_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             _require_few_pixels(image)
-            return to_rgb(image)
+            if is_animated and image.format in ANIMATIONS and getattr(image, "n_frames", 1) > 1:
+                is_animated(image.n_frames)  # pyright: ignore[reportAttributeAccessIssue]
+                image.seek(0)
+            return as_seen(image)
     except Exception as error:  # what PIL's plugins raise on damaged files is of every kind
         raise UnreadableSample(path, _reason(path, error), "image") from error
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as PIL converts it, but for 16-bit, 32-bit and float pixels, which PIL clips at 255.
-
-    Of 16-bit pixels 65535 is white. 32-bit integers and floats do not say what white is: 1 for floats that all lie in
-    [0, 1]; otherwise 255, if all lie in [0, 255]; 65535, if all lie in [0, 65535]; otherwise the image's largest value,
-    and its smallest is black. Values in between are rounded to the nearest of 256.
+def as_seen(image: Image.Image) -> Image.Image:
+    """An image of any mode, depth and palette as a viewer shows it, in 8-bit RGB: turned as its metadata says, its colours
+    taken from its profile into sRGB, its 16-bit, 32-bit and float pixels within their range (`pixel_range.in_8_bits`), and
+    what is transparent on mid grey.
 
     Raises:
         ValueError: for floats that are not finite.
     """
-    if image.mode[0] not in "IF":
-        return image.convert("RGB")
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("it holds values that are not finite")
-    black, white = _range(image.mode, float(values.min()), float(values.max()))
-    scale = 255 / (white - black) if white > black else 0.0
-    return Image.fromarray(np.rint((values - black) * scale).astype(np.uint8)).convert("RGB")
+    image.load()
+    image = in_8_bits(image)
+    info = image.info
+    transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in info
+    if image.mode == "LAB" or "icc_profile" in info:
+        seen = to_srgb(_on_grey(image, "RGBA") if transparent and image.mode in ("P", "PA") else image, transparent)
+    else:
+        seen = image.convert("RGBA" if transparent else "RGB")
+    if transparent:
+        seen = _on_grey(seen, "RGB")
+    if any(key in info for key in TURNED):
+        seen = _upright(image, seen)
+    return seen
 
 
-def _range(mode: str, low: float, high: float) -> tuple[float, float]:
-    """Values of black and white."""
-    if mode.startswith("I;16"):
-        return 0.0, 65535.0
-    for white in ([1.0] if mode == "F" else []) + [255.0, 65535.0]:
-        if low >= 0 and high <= white:
-            return 0.0, white
-    return low, high
+def _on_grey(image: Image.Image, mode: str) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert(mode)
+
+
+def _upright(image: Image.Image, seen: Image.Image) -> Image.Image:
+    """`seen` turned as the metadata of `image` says; where that is damaged, as it lies, which is what viewers show."""
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:
+        return seen
+    return seen if turn is None else seen.transpose(turn)
 
 
 def _require_few_pixels(image: Image.Image) -> None:

@@ -1,21 +1,14 @@
 """Images in folders, one folder a class: ImageNet and its like."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
-from blocklearn.data.decoding import read_image
+from blocklearn.data.folder_parts import FolderParts
 from blocklearn.data.image_datamodule import ImageDataModule, RecipeFactory
-from blocklearn.data.listing import list_files
 from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.views import BarlowTwinsViews
 from blocklearn.errors import UserError
-from blocklearn.seeding import fold_seed
 
 
 class ImageFolder(ImageDataModule):
@@ -87,71 +80,3 @@ class ImageFolder(ImageDataModule):
 
     def test_samples(self) -> LabelledSamples:
         return self._probing.test
-
-
-class FolderParts:
-    """Training and test images of a root folder."""
-
-    def __init__(self, root: Path, held_out: float) -> None:
-        train = next((root / name for name in ("train", ".") if (root / name).is_dir()), None)
-        test = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
-        if train is None:
-            raise UserError(
-                f"data: there is no folder {root.resolve()}; name one with --data.root that holds train/CLASS/IMAGE and "
-                "val/CLASS/IMAGE (for ImageNet: the archives of image-net.org, unpacked one folder a class)"
-            )
-        self.classes = sorted(path.name for path in train.iterdir() if path.is_dir() and path != test)
-        files = list_images(train, self.classes)
-        self.split_here = test is None
-        if test is not None:
-            strangers = sorted({path.name for path in test.iterdir() if path.is_dir()} - set(self.classes))
-            if strangers:
-                raise UserError(f"data: class {strangers[0]} of {test} is not among the classes of {train}")
-            self.train, self.test = ImageFiles(files), ImageFiles(list_images(test, self.classes))
-        else:
-            order = torch.randperm(len(files), generator=torch.Generator().manual_seed(fold_seed(0))).tolist()
-            cut = round(len(files) * held_out)
-            self.train = ImageFiles([files[i] for i in sorted(order[cut:])])
-            self.test = ImageFiles([files[i] for i in sorted(order[:cut])])
-
-
-class ImageFiles:
-    """Images read from disk, as RGB.
-
-    Args:
-        files: path and label of each.
-
-    Raises:
-        UnreadableSample: with an item, whatever is wrong with its file.
-    """
-
-    def __init__(self, files: Sequence[tuple[Path, int]]) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    @cached_property
-    def paths(self) -> list[Path]:
-        return [path for path, _ in self.files]
-
-    @property
-    def labels(self) -> list[int]:
-        return [label for _, label in self.files]
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        path, label = self.files[index]
-        return read_image(path), label
-
-
-def list_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    """(path, label) of all images in the class folders, or, where there are none, of those in `folder` with label -1.
-
-    Raises:
-        UserError: where there is no image.
-    """
-    groups = [(folder / name, label) for label, name in enumerate(classes)] or [(folder, -1)]
-    files = [(path, label) for group, label in groups if group.is_dir() for path in list_files(group, IMG_EXTENSIONS)]
-    if not files:
-        raise UserError(f"data: no images in {folder.resolve()}; it should hold one folder a class with images in it")
-    return files

@@ -16,11 +16,13 @@ class ViewRecipe(ABC):
 
     Attributes:
         num_views: for pretraining.
-        channels: of a view, its first dimension.
+        channels: of a view, its first dimension; grey images have three equal ones, unless a recipe says otherwise.
+        other_channels: what to set for another number of them, in words; null where the recipe knows no other.
     """
 
     num_views: int = 2
     channels: int = 3
+    other_channels: str | None = None
 
     @abstractmethod
     def training_view(self, sample: Any, view: int) -> Tensor:

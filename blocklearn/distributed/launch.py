@@ -1,5 +1,7 @@
 """How many processes a run asks for, and which of them this one is."""
 
+import sys
+
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -32,6 +34,12 @@ def one_of(devices: Devices) -> Devices:
 def is_first_process() -> bool:
     """Whether this is the process that talks to the user and writes files; known before any process group is."""
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def say(line: str) -> None:
+    """One line to the user, from the first process alone."""
+    if is_first_process():
+        print(line, file=sys.stderr)
 
 
 def _count(accelerator: str, devices: Devices) -> int:

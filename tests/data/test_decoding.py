@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blocklearn.data.decoding import read_image, to_rgb
+from blocklearn.data.decoding import as_seen, read_image
 from blocklearn.errors import UnreadableSample
 
 
@@ -26,15 +26,15 @@ def test_ordinary_images_are_as_pil_converts_them(mode: str) -> None:
     image = Image.fromarray((picture() * 255).astype(np.uint8))
     image = image.convert("RGB").convert("L" if mode in ("LA", "1") else "RGB")
     image = image if mode == "LAB" else image.convert(mode)
-    assert to_rgb(image).tobytes() == image.convert("RGB").tobytes()
-    assert to_rgb(image).mode == "RGB"
+    assert as_seen(image).tobytes() == image.convert("RGB").tobytes()
+    assert as_seen(image).mode == "RGB"
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
 def test_white_is_65535_in_16_bits(mode: str) -> None:
     values = np.array([[0, 128, 129, 257, 30000, 65406, 65407, 65535]])
     image = Image.frombytes(mode, (8, 1), values.astype(">u2" if mode == "I;16B" else "<u2").tobytes())
-    assert np.asarray(to_rgb(image))[0, :, 0].tolist() == [0, 0, 1, 1, 117, 254, 255, 255]
+    assert np.asarray(as_seen(image))[0, :, 0].tolist() == [0, 0, 1, 1, 117, 254, 255, 255]
 
 
 def test_16_bits_of_a_png_are_those_of_its_8_bits(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from small import small_data
 
 from blocklearn import UserError
 from blocklearn.data.digits import ImageArray, load_digits
-from blocklearn.data.image_folder import ImageFiles
+from blocklearn.data.folder_parts import ImageFiles
 from blocklearn.data.labelled_part import read_labels, stratified_part
 from blocklearn.data.torchvision_sets import RGB
 

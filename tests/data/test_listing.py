@@ -1,7 +1,8 @@
 import os
+from collections import Counter
 from pathlib import Path
 
-from blocklearn.data.listing import list_files
+from blocklearn.data.listing import is_output, list_files
 
 
 def touched(root: Path, *names: str) -> Path:
@@ -29,9 +30,44 @@ def test_the_order_is_that_of_sorted_paths(tmp_path: Path) -> None:
         "a/b/0.jpg",
     )
     touched(tmp_path, "a/notes.txt", "jpg", ".jpg", "a/.hidden/3.jpg")
-    expected = [path for path in sorted(tmp_path.rglob("*")) if path.suffix.lower() in (".jpg", ".png")]
+    images = [path for path in sorted(tmp_path.rglob("*")) if path.suffix.lower() in (".jpg", ".png")]
+    expected = [path for path in images if ".hidden" not in path.parts]
     assert list_files(tmp_path, {".jpg", ".png"}) == expected
-    assert len(expected) == 10
+    assert len(expected) == 9
+
+
+def test_what_nobody_put_there_as_data_is_none(tmp_path: Path) -> None:
+    touched(
+        tmp_path, ".jpg", "._a.jpg", ".ipynb_checkpoints/a.jpg", "b/.thumbs/a.jpg", "__MACOSX/._a.jpg", "@eaDir/a.jpg"
+    )
+    touched(
+        tmp_path, "$RECYCLE.BIN/a.jpg", "System Volume Information/a.jpg", "lost+found/a.jpg", "b/__pycache__/a.jpg"
+    )
+    touched(tmp_path, "b/a.jpg", "b/..jpg", "b/a.b.jpg")
+    assert names(tmp_path) == ["b/a.b.jpg", "b/a.jpg"]
+
+
+def test_what_training_left_is_no_data_but_for_what_lies_beside_it(tmp_path: Path) -> None:
+    """A run in the folder of the data, and in folders of its own."""
+    for run in (tmp_path, tmp_path / "runs" / "one", tmp_path / "runs" / "two"):
+        touched(run, "config.yaml", "checkpoints/last.ckpt", "metrics.csv", "probe/results.json")
+        touched(run, "probe/accuracy_by_block.png", "wandb/run-2026/files/media/picture.png")
+    touched(tmp_path, "cat/1.jpg")
+    assert [name for name in names(tmp_path) if not name.startswith("wandb")] == ["cat/1.jpg"]
+    assert [is_output(tmp_path / name) for name in ("runs", "probe", "wandb", "cat", "checkpoints")] == [True] * 3 + [
+        False
+    ] * 2
+
+
+def test_classes_may_be_called_as_folders_of_runs_are(tmp_path: Path) -> None:
+    touched(tmp_path, "runs/1.jpg", "wandb/a/1.jpg", "lightning_logs/1.jpg", "version_1/1.jpg")
+    assert not any(is_output(path) for path in tmp_path.iterdir())
+
+
+def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
+    others: Counter[str] = Counter()
+    list_files(touched(tmp_path, "a.jpg", "b.HEIC", "c/d.heic", "c/README", "c/.hidden.heic"), {".jpg"}, others)
+    assert others == {".heic": 2, "no suffix": 1}
 
 
 def test_a_relative_folder_gives_relative_paths(tmp_path: Path, monkeypatch) -> None:

@@ -91,7 +91,7 @@ def test_phones_come_one_whole_utterance_at_a_time(tmp_path: Path) -> None:
             assert batch.views[0].shape == (1, 1, 24000)
             assert batch.label.shape == (1, 150)
             assert batch.label.dtype == torch.int64
-    assert [batch.label.shape for batch in data.predict_dataloader()] == [(1, 150)] * 2
+    assert [batch.label.shape for batch in data.predict_dataloader()] == [(1, 150)] * 8
 
 
 def test_the_phones_are_those_of_the_list(tmp_path: Path) -> None:
