@@ -7,8 +7,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+import yaml
 from jsonargparse import Namespace, _typehints, set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning_utilities.core.enums import StrEnum
 
 from blocklearn.runs.received import refusal_of
 
@@ -43,6 +45,11 @@ def serialise_null_among_classes() -> None:
     """In a list of classes, as `projectors` is, jsonargparse writes null as a text that it cannot read again."""
     serialise = _typehints.serialize_as_import_path
     _typehints.serialize_as_import_path = lambda value: None if value is None else serialise(value)
+
+
+def write_names_of_enums() -> None:
+    """A default that is a text with a name, as `interval` of Lightning's Timer, is written as that text."""
+    yaml.SafeDumper.add_multi_representer(StrEnum, lambda dumper, value: dumper.represent_str(str(value.value)))
 
 
 def _plain(value: Any) -> Any:
@@ -114,3 +121,4 @@ def first_reason(message: str) -> str:
 set_parsing_settings(instantiate_subclass_spec_in_any=False)  # `backbone_kwargs` are plain data
 forget_defaults_of_exchanged_classes()
 serialise_null_among_classes()
+write_names_of_enums()

@@ -20,6 +20,7 @@ import blocklearn.optim  # noqa: F401  (imported so that their classes can be na
 from blocklearn.arguments import CommandParser, first_reason
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.checkpoint import STRUCTURE, as_large_as, is_checkpoint, read_weights
+from blocklearn.blocks.trainer_parts import OF_TRAINING
 from blocklearn.callbacks.export_backbone import ExportBackbone
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.callbacks.progress_bar import BlockProgressBar
@@ -181,6 +182,8 @@ class BlocklearnCLI(LightningCLI):
 
     def _build_trainer(self, config: Any, kwargs: dict[str, Any]) -> Trainer:
         callbacks = list(config["callbacks"] or [])
+        if self.subcommand != "fit":
+            callbacks = [c for c in callbacks if not isinstance(c, OF_TRAINING)]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(BlockProgressBar())
         if self.subcommand == "fit" and not config["fast_dev_run"]:

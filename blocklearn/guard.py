@@ -11,6 +11,7 @@ from blocklearn.errors import UserError
 QUIET = (
     ".*does not have many workers",
     ".*smaller than the logging interval",
+    ".*but no pre-optimization state was saved",  # of ModelCheckpoint, whose state after a batch is meant
     ".*exists and is not empty",  # what resuming is
     ".*in eval mode at the start of training",  # what probing is
     r".*\.grad attribute of a Tensor that is not a leaf",  # which torch.compile looks at

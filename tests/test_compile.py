@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from blocklearn import BlockwiseModule
 from blocklearn.blocks.bare import NoObjective
@@ -28,9 +28,9 @@ def networks() -> dict[str, dict[str, Any]]:
     }
 
 
-def inputs(model: dict[str, Any]) -> list[Tensor]:
+def inputs(model: dict[str, Any], network: BlockwiseModule) -> list[Tensor]:
     """A batch, a smaller one, and one of another size where the recipe cuts no patches."""
-    channels = (model.get("backbone_kwargs") or {}).get("in_chans", 1 if model["backbone"].startswith("gim_") else 3)
+    channels = next(m.in_channels for m in network.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d)))
     shapes = [(4, channels, 64, 64), (2, channels, 64, 64), (2, channels, 96, 96)]
     if "speech" in model["backbone"]:
         shapes = [(4, 1, 2560), (2, 1, 2560), (1, 1, 4000)]
@@ -51,7 +51,7 @@ def test_every_shipped_network_runs_compiled_at_changing_sizes(name: str) -> Non
     eager = BlockwiseModule(NoObjective, **model)
     compiled = BlockwiseModule(NoObjective, compile=True, **model)
     compiled.load_state_dict(eager.state_dict())
-    for x in inputs(model):
+    for x in inputs(model, eager):
         for training in (True, False):
             results = []
             for network in (eager, compiled):

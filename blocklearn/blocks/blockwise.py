@@ -282,7 +282,7 @@ class BlockwiseModule(IsolatedWalk):
         Raises:
             UserError: for a file that is no checkpoint of `blocklearn fit`, or does not fit `objective`.
         """
-        content = read_checkpoint(checkpoint_path)
+        content = read_checkpoint(checkpoint_path, weights_suffice=True)
         with as_large_as(content, checkpoint_path):
             network = cls(objective or NoObjective, **content[STRUCTURE], **changes)
         weights = content["state_dict"]

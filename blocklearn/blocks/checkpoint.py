@@ -21,8 +21,12 @@ STRUCTURE = "blocklearn"  # the checkpoint's key that says what network it holds
 EXPORTED, EXPORTED_HEADS = "model.safetensors", "heads.safetensors"  # in a folder of `blocklearn export`
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, weights_suffice: bool = False) -> dict[str, Any]:
     """The content of a checkpoint that `blocklearn fit` wrote. Tensors stay on disk until they are used.
+
+    Args:
+        path: of the file.
+        weights_suffice: whether one without the optimizers' states will do.
 
     Raises:
         UserError: as `read_weights`, and for a file that another program wrote.
@@ -30,6 +34,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     content = read_weights(path)
     if not is_checkpoint(content):
         raise UserError(f"checkpoint: {path} was not written by blocklearn fit")
+    if "optimizer_states" not in content and not weights_suffice:
+        raise UserError(
+            f"checkpoint: {path} holds weights alone (save_weights_only) and no run goes on from them; take "
+            "checkpoints/last.ckpt, or begin a new run from it with --model.checkpoint"
+        )
+    content = {"optimizer_states": [], **content}
     kinds = {"state_dict": Mapping, "epoch": int, "global_step": int, "loops": Mapping, "optimizer_states": list}
     for name, kind in {**kinds, "callbacks": Mapping}.items():
         if not isinstance(content.get(name, {} if name == "callbacks" else None), kind):

@@ -73,7 +73,7 @@ def _require_views(network: "BlockwiseModule", data: object, first: Conv, image_
         return
     x = first.weight.new_zeros(1, first.in_channels, *size)
     pixels = f"images of {image_size} pixels" if image_size else f"windows of {length} samples"
-    with _evaluating(network):
+    with evaluating(network):
         for block in network.walked:
             for stage in block.stages:
                 x = _passed(stage, x, f"{network.structure['backbone']} makes nothing of {pixels}")  # pyright: ignore
@@ -97,7 +97,7 @@ def _passed(stage: "Stage", x: Tensor, complaint: str) -> Tensor:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """In eval mode, without graph or random numbers; afterwards every module is in the mode that it was in."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -122,7 +122,7 @@ def _require_patches(network: "BlockwiseModule", image_size: int | None, first: 
         )
     x = first.weight.new_zeros(1, first.in_channels, patches.image_size, patches.image_size)
     try:
-        with _evaluating(network):
+        with evaluating(network):
             for block in network.walked:
                 for stage in block.stages:
                     x = stage.forward(x)  # pyright: ignore[reportCallIssue]

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
@@ -13,10 +13,13 @@ from torch.optim import Optimizer
 from blocklearn.batch import Batch
 from blocklearn.blocks.early_stopping import keep_patience, stopped_early
 from blocklearn.blocks.finite import COUNTS, FiniteWatch, keep, put_back, require_finite, spoil
+from blocklearn.blocks.monitors import require_monitors
 from blocklearn.blocks.place import Place, forget_restart
 from blocklearn.blocks.schedule import Schedule, Simultaneous, require_shared_batches
+from blocklearn.blocks.trainer_parts import refuse_callbacks
 from blocklearn.blocks.unfinished import UNFINISHED, Kept, put_unfinished, unfinished
 from blocklearn.blocks.update import UpdateRule
+from blocklearn.distributed.launch import say
 from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
 
@@ -44,6 +47,7 @@ class IsolatedWalk(LightningModule):
         self.noise_seed = 0
         self.entry = 0  # the first block to run; above 0 where batches hold the features of the block before it
         self._total_steps: int | None = None
+        self.monitors_checked = False  # by whoever started the run
 
     @property
     def walked(self) -> "Sequence[Block]":
@@ -123,8 +127,17 @@ class IsolatedWalk(LightningModule):
             self._total_steps = int(total_steps)
         return self._total_steps
 
+    def configure_callbacks(self) -> list[Callback]:
+        """None; asked before any callback does anything, so those that cannot work here are refused."""
+        refuse_callbacks(self.trainer.callbacks)  # pyright: ignore[reportAttributeAccessIssue]
+        return []
+
     def on_fit_start(self) -> None:
         self._total_steps = None
+        if not self.monitors_checked:
+            validates = self.trainer.limit_val_batches != 0
+            for line in require_monitors(self, self.trainer.callbacks, self._datamodule, validates):  # pyright: ignore
+                say(line)
         strategy = self.trainer.strategy
         if not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
             raise UserError(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 
 from blocklearn.blocks.walk import IsolatedWalk
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
@@ -86,6 +87,12 @@ class StopOnSignal(Callback):
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._number = self._agreed()
+            averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # pyright: ignore
+            if not averages:  # whose weights take the place of the network's while it is validated
+                self._stop_if_asked(trainer)
+
+    def on_validation_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._stop_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:

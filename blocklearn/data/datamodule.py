@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, default_collate
 
 from blocklearn.batch import Batch
 from blocklearn.data.labelled_part import stratified_part
@@ -142,6 +142,15 @@ class KeyedDataModule(LightningDataModule):
                 "lower --data.batch_size"
             )
         self._enough = samples  # the next training loader takes them, so that large sets are not read twice
+
+    def few_samples(self, count: int = 8) -> Batch:
+        """The first training samples in one batch, with their views of epoch 0, for looking at."""
+        dataset = self._dataset(self.pretraining_samples(), self._training_views(), self._view_label())
+        batch: Batch = default_collate([dataset[index] for index in range(min(count, len(dataset)))])
+        device = torch.device("cpu")
+        return batch._replace(
+            views=[view if isinstance(view, Tensor) else self.recipe.finish(view, device) for view in batch.views]
+        )
 
     def list_unreadable_in(self, folder: Path) -> None:
         """Name the folder for the list of unreadable samples: that of the trainer, unless one is named here."""

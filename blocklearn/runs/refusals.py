@@ -9,13 +9,16 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.blocks.monitors import require_monitors
 from blocklearn.blocks.schedule import require_shared_batches
+from blocklearn.blocks.trainer_parts import refuse_callbacks
 from blocklearn.data.datamodule import KeyedDataModule
-from blocklearn.distributed.launch import asks_for_several, count_processes
+from blocklearn.distributed.launch import asks_for_several, count_processes, say
 from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
 
@@ -107,6 +110,14 @@ def _refuse_for_training(trainer: Mapping[str, Any]) -> None:
             raise UserError(
                 f"--trainer.{flag} cannot know the blocks; --model.{own} {trainer[flag]} does it block by block"
             )
+    if trainer["gradient_clip_algorithm"] is not None:
+        raise UserError(
+            "trainer.gradient_clip_algorithm: blocks are clipped by their gradient's norm, with --model.gradient_clip_norm"
+        )
+    if trainer["model_registry"] is not None:
+        raise UserError(
+            "trainer.model_registry: nothing is uploaded; blocklearn export writes the network with its model card"
+        )
     if trainer["overfit_batches"]:
         raise UserError(
             "trainer.overfit_batches: it replaces the order of the samples; take few of them with "
@@ -216,6 +227,8 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
     Raises:
         UserError: saying what to change.
     """
+    refuse_callbacks(trainer["callbacks"] or ())
+    _refuse_other_writers(trainer["plugins"] or ())
     strategy = trainer["strategy"]
     if isinstance(strategy, Strategy) and not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
         raise _other_strategy(type(strategy).__name__)
@@ -227,8 +240,20 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
     _refuse_batch(data, samples, processes)
     for block in model.walked:  # an optimizer that cannot be built says so here
         model.rule.build_optimizer(block, data.batch_size, block.settings.lr_factor)
+    for line in require_monitors(model, trainer["callbacks"] or (), data, trainer["limit_val_batches"] != 0):
+        say(line)
+    model.monitors_checked = True
     if not trainer["fast_dev_run"]:
         refuse_schedule(model, samples // data.batch_size, trainer)
+
+
+def _refuse_other_writers(plugins: Any) -> None:
+    for plugin in plugins if isinstance(plugins, (list, tuple)) else [plugins]:
+        if isinstance(plugin, CheckpointIO):
+            raise UserError(
+                f"trainer.plugins: {type(plugin).__name__} would take the place of what writes checkpoints whole or not at "
+                "all; leave it out"
+            )
 
 
 def _refuse_batch(data: KeyedDataModule, samples: int, processes: int) -> None:
