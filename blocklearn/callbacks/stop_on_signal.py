@@ -82,20 +82,18 @@ class StopOnSignal(Callback):
 
     def on_validation_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._stop_if_asked(trainer)
+            self._stop_within_validation(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._number = self._agreed()
-            averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # pyright: ignore
-            if not averages:  # whose weights take the place of the network's while it is validated
-                self._stop_if_asked(trainer)
-
-    def on_validation_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._stop_if_asked(trainer)
+            self._stop_within_validation(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
+        if self._saved:  # otherwise when the next begins: others have their turn in this hook behind us
+            self._stop_if_asked(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         self._stop_if_asked(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -108,6 +106,12 @@ class StopOnSignal(Callback):
         """For work between two batches that takes long and whose state need not be saved, in a run of one process."""
         if self._received:
             raise Stopped(self._received, saved=False)
+
+    def _stop_within_validation(self, trainer: Trainer) -> None:
+        """At its end where weights are averaged: within it the averages take the place of the network's own."""
+        averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # pyright: ignore
+        if self._saved or not averages:
+            self._stop_if_asked(trainer)
 
     def _save_if_asked(self, trainer: Trainer) -> None:
         if self._number and self.checkpoint is not None and not self._saved:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from small import same_weights, small_data, small_network, small_trainer, weights
 
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
@@ -96,6 +97,22 @@ def test_a_run_stopped_at_the_end_of_an_epoch_and_within_the_next_is_the_same_ru
         with pytest.raises(Stopped):
             train(tmp_path / "stopped", Ask("on_train_batch_end", step), resume=number > 0)
     assert same_weights(weights(never_stopped), weights(train(tmp_path / "stopped", resume=True)))
+
+
+@pytest.mark.parametrize("hook", ["on_validation_batch_start", "on_validation_batch_end", "on_train_batch_end"])
+def test_a_run_whose_weights_are_averaged_is_stopped_with_its_own_weights(tmp_path: Path, hook: str) -> None:
+    """While it is validated the averages take the place of the weights."""
+
+    def average() -> Callback:
+        return EMAWeightAveraging(decay=0.5)
+
+    whole, first, second = Seen(), Seen(), Seen()
+    never_stopped = train(tmp_path / "whole", average(), seen=whole)
+    with pytest.raises(Stopped):
+        train(tmp_path / "stopped", average(), Ask(hook, EPOCH), seen=first)
+    gone_on = train(tmp_path / "stopped", average(), seen=second, resume=True)
+    assert same_weights(weights(never_stopped), weights(gone_on))
+    assert first.seen + second.seen == whole.seen
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 143)])
