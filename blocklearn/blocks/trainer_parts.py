@@ -15,19 +15,15 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     ModelPruning,
     OnExceptionCheckpoint,
+    SpikeDetection,
     StochasticWeightAveraging,
     Timer,
     WeightAveraging,
 )
 
-try:
-    from lightning.pytorch.callbacks import SpikeDetection
-except ImportError:  # an older Lightning
-    SpikeDetection = None
-
 from blocklearn.errors import UserError
 
-INSTEAD: dict[type[Callback] | None, str] = {
+INSTEAD: dict[type[Callback], str] = {
     BaseFinetuning: "moves parameters between the groups of one optimizer; --model.schedule and --model.stop_epochs say "
     "which blocks learn when, and blocklearn test --config probe_finetune.yaml trains a finished backbone on",
     BatchSizeFinder: "changes the batch, on which the losses depend; try --data.batch_size, and --model.recompute to save "
@@ -55,7 +51,7 @@ def refuse_callbacks(callbacks: Iterable[Callback]) -> None:
     """
     for callback in callbacks:
         for kind, instead in INSTEAD.items():
-            if kind is not None and isinstance(callback, kind):
+            if isinstance(callback, kind):
                 raise UserError(f"trainer.callbacks: {type(callback).__name__} {instead}")
         if isinstance(callback, ModelCheckpoint) and callback._train_time_interval is not None:
             raise UserError(

@@ -10,13 +10,14 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from blocklearn.data.decoding import read_image
-from blocklearn.data.listing import is_data, is_output, list_files
+from blocklearn.data.folder_remarks import ByClass, remarks
+from blocklearn.data.listing import is_data, is_output, list_files, list_here
 from blocklearn.distributed.launch import say
 from blocklearn.errors import UserError
 from blocklearn.seeding import fold_seed
 
+UNLABELLED = ""  # where classes have their names
 SUFFIXES = (*IMG_EXTENSIONS, ".jfif", ".jpe", ".gif", ".apng", ".jp2", ".avif", ".tga", ".dib")
-MOST_NAMED = 5
 
 
 class FolderParts:
@@ -33,97 +34,61 @@ class FolderParts:
     """
 
     def __init__(self, root: Path, held_out: float) -> None:
-        train = next((root / name for name in ("train", ".") if (root / name).is_dir()), None)
-        test = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
-        if train is None:
-            raise UserError(
-                f"data: there is no folder {root.resolve()}; name one with --data.root that holds train/CLASS/IMAGE and "
-                "val/CLASS/IMAGE (for ImageNet: the archives of image-net.org, unpacked one folder a class)"
-            )
-        self._others: Counter[str] = Counter()
-        learnt = self._by_class(train, test)
-        tested = self._by_class(test, None) if test else {}
+        others: Counter[str] = Counter()
+        folder, test_folder = _splits(root)
+        learnt = _by_class(folder, test_folder, others)
+        tested = _by_class(test_folder, None, others) if test_folder else {}
+        if test_folder:
+            _require_known(tested, test_folder, learnt, folder)
         self.classes = sorted(name for name in learnt if learnt[name] or tested.get(name))
-        self.split_here = test is None
-        if test is not None:
-            _require_known(test, tested, train, learnt)
+        self.split_here = test_folder is None
         if not self.classes:
-            loose = [{"": self._loose(folder)} if folder else {} for folder in (train, test)]
-            learnt, tested = learnt | loose[0], tested | loose[1]
-        files = self._labelled(learnt)
+            learnt |= {UNLABELLED: list_here(folder, SUFFIXES, others)}
+            tested |= {UNLABELLED: list_here(test_folder, SUFFIXES, others)} if test_folder else {}
+        files = self._labelled(learnt, folder)
+        if test_folder:
+            self.train, self.test = ImageFiles(files), ImageFiles(self._labelled(tested, test_folder))
+        else:
+            self.train, self.test = (ImageFiles(part) for part in _hold_out(files, held_out))
+        for remark in remarks(self.classes, (folder, learnt), (test_folder, tested) if test_folder else None, others):
+            say(f"data: {remark}")
+
+    def _labelled(self, by_class: ByClass, folder: Path) -> list[tuple[Path, int]]:
+        labels = {name: label for label, name in enumerate(self.classes)} or {UNLABELLED: -1}
+        files = [(path, label) for name, label in labels.items() for path in by_class.get(name, ())]
         if not files:
             raise UserError(
-                f"data: no images in {train.resolve()}; it should hold one folder a class with images in it"
+                f"data: no images in {folder.resolve()}; it should hold one folder a class with images in it"
             )
-        if test is not None:
-            held = self._labelled(tested)
-            if not held:
-                raise UserError(
-                    f"data: no images in {test.resolve()}; it should hold one folder a class, or not be there"
-                )
-            self.train, self.test = ImageFiles(files), ImageFiles(held)
-        else:
-            order = torch.randperm(len(files), generator=torch.Generator().manual_seed(fold_seed(0))).tolist()
-            cut = round(len(files) * held_out)
-            self.train = ImageFiles([files[i] for i in sorted(order[cut:])])
-            self.test = ImageFiles([files[i] for i in sorted(order[:cut])])
-        self._tell(train, test, learnt, tested)
+        return files
 
-    def _by_class(self, folder: Path, besides: Path | None) -> dict[str, list[Path]]:
-        found = (path for path in folder.iterdir() if path.is_dir() and is_data(path.name) and path != besides)
-        return {path.name: list_files(path, SUFFIXES, self._others) for path in found if not is_output(path)}
 
-    def _loose(self, folder: Path) -> list[Path]:
-        """Images in a folder itself."""
-        files = (path for path in folder.iterdir() if is_data(path.name) and path.suffix.lower() in SUFFIXES)
-        return sorted(path for path in files if not path.is_dir())
-
-    def _labelled(self, by_class: dict[str, list[Path]]) -> list[tuple[Path, int]]:
-        labels = {name: label for label, name in enumerate(self.classes)} or {"": -1}
-        return [(path, label) for name, label in labels.items() for path in by_class.get(name, ())]
-
-    def _tell(
-        self, train: Path, test: Path | None, learnt: dict[str, list[Path]], tested: dict[str, list[Path]]
-    ) -> None:
-        for folder in (train, test) if self.classes else ():
-            loose = self._loose(folder) if folder else []
-            if loose:
-                say(f"data: {_count(len(loose), 'image')} beside the class folders of {folder} and left out")
-        empty = sorted(name for name in learnt if name and not learnt[name] and not tested.get(name))
-        if empty:
-            say(
-                f"data: no image in {_named(empty)} of {train}, which so {_are(empty, 'is no class', 'are no classes')}"
-            )
-        here = (
-            [(train, test, "learnt and never tested", [n for n in self.classes if not tested.get(n)])] if test else []
+def _splits(root: Path) -> tuple[Path, Path | None]:
+    train = next((root / name for name in ("train", ".") if (root / name).is_dir()), None)
+    if train is None:
+        raise UserError(
+            f"data: there is no folder {root.resolve()}; name one with --data.root that holds train/CLASS/IMAGE and "
+            "val/CLASS/IMAGE (for ImageNet: the archives of image-net.org, unpacked one folder a class)"
         )
-        here += [(test, train, "tested and never learnt", [n for n in self.classes if not learnt[n]])]
-        for folder, other, what, names in here:
-            if names:
-                told = _are(names, f"has no image in {other}: it is", f"have no image in {other}: they are")
-                say(f"data: {_named(names)} of {folder} {told} {what}")
-        if self._others:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self._others.items()))
-            say(f"data: files in {train.parent if train.name == 'train' else train} that are read as no image: {kinds}")
+    return train, next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
 
 
-def _require_known(test: Path, tested: dict[str, list[Path]], train: Path, learnt: dict[str, list[Path]]) -> None:
+def _by_class(folder: Path, besides: Path | None, others: Counter[str]) -> ByClass:
+    found = (path for path in folder.iterdir() if path.is_dir() and is_data(path.name) and path != besides)
+    return {path.name: list_files(path, SUFFIXES, others) for path in found if not is_output(path)}
+
+
+def _require_known(tested: ByClass, test_folder: Path, learnt: ByClass, folder: Path) -> None:
     strangers = sorted(name for name in tested if tested[name] and name not in learnt)
     if strangers:
-        raise UserError(f"data: class {strangers[0]} of {test} is not among the classes of {train}")
+        raise UserError(f"data: class {strangers[0]} of {test_folder} is not among the classes of {folder}")
 
 
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{'class' if len(names) == 1 else 'classes'} {', '.join(names[:MOST_NAMED])}{more}"
-
-
-def _are(names: Sequence[str], one: str, more: str) -> str:
-    return one if len(names) == 1 else more
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{' is' if number == 1 else 's are'}"
+def _hold_out(files: Sequence[tuple[Path, int]], part: float) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
+    """Training and testing, drawn once and for all."""
+    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(fold_seed(0))).tolist()
+    cut = round(len(files) * part)
+    return [files[i] for i in sorted(order[cut:])], [files[i] for i in sorted(order[:cut])]
 
 
 class ImageFiles:

@@ -36,6 +36,12 @@ def list_files(folder: Path, suffixes: Collection[str], others: Counter[str] | N
     return [Path(path) for path in found]
 
 
+def list_here(folder: Path, suffixes: Collection[str], others: Counter[str] | None = None) -> list[Path]:
+    """The same of a folder itself, without the folders in it."""
+    entries = [entry for entry in _entries(str(folder)) if is_data(entry.name) and not _is_folder(entry)]
+    return [Path(path) for path in _chosen(entries, frozenset(suffixes), Counter() if others is None else others)]
+
+
 def is_data(name: str) -> bool:
     """Whether a file or folder of that name may be somebody's data."""
     return not name.startswith(".") and name.lower() not in SYSTEMS_OWN
@@ -72,8 +78,15 @@ def _walk(
             inner = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
             if inner not in above and not real.startswith(os.path.join(inner, "")):
                 yield from _walk(entry.path, inner, above | {inner}, suffixes, others)
-        elif os.path.splitext(entry.name)[1].lower() not in suffixes:
-            others[os.path.splitext(entry.name)[1].lower() or "no suffix"] += 1
+        else:
+            yield from _chosen([entry], suffixes, others)
+
+
+def _chosen(entries: list[os.DirEntry[str]], suffixes: frozenset[str], others: Counter[str]) -> Iterator[str]:
+    for entry in entries:
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if suffix not in suffixes:
+            others[suffix or "no suffix"] += 1
         elif _is_file(entry):
             yield entry.path
 

@@ -1,5 +1,6 @@
 """Folders as they lie on disks."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +114,20 @@ def test_files_that_are_read_as_no_image_are_told(tmp_path: Path, capsys: pytest
     for name in ("train/cat/a.heic", "train/cat/b.HEIC", "val/dog/labels.txt", "val/dog/Thumbs.db"):
         (tmp_path / name).touch()
     assert told(tmp_path, capsys) == ["data: files in ROOT that are read as no image: 2 .heic, 1 .txt"]
+
+
+def test_files_of_a_flat_folder_that_are_read_as_no_image_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, *(f"train/{number}.png" for number in range(5)))
+    (tmp_path / "train" / "a.heic").touch()
+    assert told(tmp_path, capsys) == ["data: files in ROOT that are read as no image: 1 .heic"]
+
+
+def test_a_pipe_in_a_flat_folder_is_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, *(f"train/{number}.png" for number in range(5)))
+    os.mkfifo(tmp_path / "train" / "pipe.png")
+    assert len(FolderParts(tmp_path, 0.2).train) == 4
 
 
 def test_gifs_are_images_too_and_of_an_animation_the_first_picture_is_taken_and_told(
