@@ -11,6 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from blocklearn import BlockwiseModule
 from blocklearn.__main__ import main
 from blocklearn.evaluation.linear_probe import LinearProbe
 
@@ -404,8 +405,11 @@ def test_a_stranger_adds_parts_by_their_class_path(
 
 def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    load, train = [part.split("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]]
+    load, train, back = [part.split("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]]
     quick = "fast_dev_run=True, enable_progress_bar=False, accelerator='cpu', logger=False"
     exec(train.replace("max_epochs=10", quick), {})
     assert fit(tmp_path) == 0
     exec(load, {})
+    names = {"BlockwiseModule": BlockwiseModule, "images": torch.randn(2, 3, 20, 20)}
+    exec(back.replace("RUN/", ""), names)
+    assert names["vectors"].shape == (2, 8)

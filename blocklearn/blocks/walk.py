@@ -129,15 +129,16 @@ class IsolatedWalk(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """None; asked before any callback does anything, so those that cannot work here are refused."""
-        refuse_callbacks(self.trainer.callbacks)  # pyright: ignore[reportAttributeAccessIssue]
+        trainer: Any = self.trainer
+        try:
+            refuse_callbacks(trainer.callbacks)
+        except UserError:
+            trainer.callbacks = []  # one of them saves a state on any error
+            raise
         return []
 
     def on_fit_start(self) -> None:
         self._total_steps = None
-        if not self.monitors_checked:
-            validates = self.trainer.limit_val_batches != 0
-            for line in require_monitors(self, self.trainer.callbacks, self._datamodule, validates):  # pyright: ignore
-                say(line)
         strategy = self.trainer.strategy
         if not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
             raise UserError(
@@ -146,6 +147,10 @@ class IsolatedWalk(LightningModule):
             )
         if self.trainer.precision == "16-mixed":
             raise UserError("precision 16-mixed would let one block's overflow skip the others: use bf16-mixed")
+        if not self.monitors_checked:
+            validates = self.trainer.limit_val_batches != 0
+            for line in require_monitors(self, self.trainer.callbacks, self._datamodule, validates):  # pyright: ignore
+                say(line)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Where the run stands and what waits to be updated go into it. Nothing that is not finite reaches the disk: the
@@ -156,9 +161,10 @@ class IsolatedWalk(LightningModule):
         """
         states = {name: checkpoint.get(name) for name in ("state_dict", "optimizer_states")}
         require_finite(states, "the checkpoint is not written, the one before stays")
-        Place.of(self.trainer).write(checkpoint)
-        checkpoint[UNFINISHED] = unfinished(self.walked, self._statistics)
-        checkpoint[COUNTS] = self.watch.counts
+        if self._trainer is not None:  # it is saved outside of a run too
+            Place.of(self.trainer).write(checkpoint)
+            checkpoint[UNFINISHED] = unfinished(self.walked, self._statistics)
+            checkpoint[COUNTS] = self.watch.counts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what training goes on with when it starts. The weights' precision is set now: Lightning does it later, when
