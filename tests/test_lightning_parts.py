@@ -318,3 +318,50 @@ def test_a_file_of_weights_alone_is_tested_and_not_gone_on_from(
     assert main(["test", f"--model.checkpoint={path}", "--trainer.enable_progress_bar=false"]) == 0
     assert fit(tmp_path / "more", "--trainer.max_epochs=2", f"--ckpt_path={path}") == 1
     assert "holds weights alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["fit", "test", "validate", "predict"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["+=BatchSizeFinder"],
+        ["+=StochasticWeightAveraging", ".swa_lrs=0.1"],
+        ["+=ModelPruning", ".pruning_fn=l1_unstructured"],
+    ],
+)
+def test_on_the_command_line_a_callback_is_refused_in_one_line_for_every_verb(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, given: list[str]
+) -> None:
+    arguments = [*SMALL, *(f"--trainer.callbacks{part}" for part in given)]
+    assert main([verb, *arguments, f"--trainer.default_root_dir={tmp_path / 'run'}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"trainer.callbacks: {given[0][2:]} " in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("given", [["HalfPrecision", "16-true"], ["MixedPrecision", "16-mixed"]])
+def test_a_plugin_brings_no_16_bits_in(tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str]) -> None:
+    plugin = [f"--trainer.plugins=lightning.pytorch.plugins.{given[0]}", f"--trainer.plugins.precision={given[1]}"]
+    device = ["--trainer.plugins.device=cpu"] if given[0] == "MixedPrecision" else []
+    assert fit(tmp_path / "run", *plugin, *device) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"trainer.plugins: {given[0]} of precision {given[1]} would let one block's overflow skip the others" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ({"gradient_clip_val": 1.0}, "BlockwiseModule(gradient_clip_norm=...)"),
+        ({"gradient_clip_algorithm": "norm"}, "BlockwiseModule(gradient_clip_norm=...)"),
+        ({"accumulate_grad_batches": 2}, "BlockwiseModule(accumulate_batches=...)"),
+        ({"overfit_batches": 1}, "limit_train_batches"),
+        ({"precision": "16-true"}, "use bf16-mixed"),
+    ],
+)
+def test_in_python_a_setting_that_cannot_work_names_what_does_the_job(
+    tmp_path: Path, setting: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        train(tmp_path, **setting)
+    assert named in str(refusal.value)

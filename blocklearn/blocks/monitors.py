@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import LearningRateMonitor
 
 from blocklearn.batch import Batch
 from blocklearn.blocks.data_check import evaluating
@@ -27,7 +28,8 @@ def require_monitors(walk: "IsolatedWalk", callbacks: Iterable[Callback], data: 
     Args:
         walk: the network.
         callbacks: of the Trainer.
-        data: the data module; without one that has `few_samples` the objectives' names stay unknown, and are let pass.
+        data: the data module; without one that has `few_samples` the objectives' names stay unknown, and what begins with
+            a block's name is let pass.
         validates: whether there is a validation.
 
     Returns:
@@ -40,13 +42,17 @@ def require_monitors(walk: "IsolatedWalk", callbacks: Iterable[Callback], data: 
     asked = {name: type(c).__name__ for c in callbacks if (name := getattr(c, "monitor", None)) and _insists(c)}
     told: list[str] = []
     logged = _plain_names(walk, validates)
-    if asked.keys() <= set(logged) or not hasattr(data, "few_samples"):
+    if asked.keys() <= set(logged):
         return told
-    logged = sorted({*logged, *_names_of_objectives(walk, data.few_samples(), validates)}, key=_in_order)
+    any_of = () if hasattr(data, "few_samples") else tuple(f"{block.name}/" for block in walk.walked)
+    if not any_of:
+        logged = sorted({*logged, *_names_of_objectives(walk, data.few_samples(), validates)}, key=_in_order)
+    if any(isinstance(c, LearningRateMonitor) for c in callbacks):
+        any_of += ("lr-",)
     others = [type(c).__name__ for c in callbacks if not type(c).__module__.startswith(KNOWN)]
     own = others or ([] if type(walk).__module__.startswith(KNOWN) else [type(walk).__name__])
     for name, callback in asked.items():
-        if name in logged:
+        if name in logged or name.startswith(any_of):
             continue
         if not own:
             raise UserError(
@@ -72,10 +78,11 @@ def _plain_names(walk: "IsolatedWalk", validates: bool) -> list[str]:
 
 
 def _names_of_objectives(walk: "IsolatedWalk", batch: Batch, validates: bool) -> list[str]:
-    views: Sequence[torch.Tensor] = [view.to(walk.device) for view in batch.views]
+    dtype = next(walk.parameters()).dtype  # that of the run's precision, where the Trainer has set it already
+    views: Sequence[torch.Tensor] = [view.to(walk.device, dtype) for view in batch.views]
     batch = batch._replace(views=views, label=batch.label.to(walk.device))
     names = []
-    with evaluating(walk):
+    with evaluating(walk), torch.compiler.set_stance("force_eager"):  # compiling takes minutes
         for block in walk.walked:
             output = block.local_step(views, batch)
             views = output.features

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from importlib.util import find_spec
+from typing import Any
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
     BatchSizeFinder,
@@ -40,7 +41,59 @@ INSTEAD: dict[type[Callback], str] = {
 }
 
 
+OF_A_TRAINER: tuple[tuple[str, tuple[Any, ...], str], ...] = (  # its attribute, values that ask for nothing, what to do
+    (
+        "gradient_clip_val",
+        (None, 0),
+        "cannot know the blocks; BlockwiseModule(gradient_clip_norm=...) does it block by block",
+    ),
+    (
+        "gradient_clip_algorithm",
+        (None,),
+        "cannot know the blocks, which are clipped by their gradient's norm: BlockwiseModule(gradient_clip_norm=...)",
+    ),
+    (
+        "accumulate_grad_batches",
+        (1,),
+        "cannot know the blocks; BlockwiseModule(accumulate_batches=...) does it block by block",
+    ),
+    ("overfit_batches", (0,), "replaces the order of the samples; take few of them with limit_train_batches"),
+)
 OF_TRAINING = (EarlyStopping, Checkpoint, Timer, WeightAveraging)  # that say nothing of an evaluation
+
+
+def refuse_kind(given: type) -> None:
+    """Refuse a class of callbacks that cannot work with a loss and an optimizer of their own for every block.
+
+    Raises:
+        UserError: naming what does the job.
+    """
+    for kind, instead in INSTEAD.items():
+        if issubclass(given, kind):
+            raise UserError(f"trainer.callbacks: {given.__name__} {instead}")
+
+
+def refuse_precision(precision: object, where: str = "") -> None:
+    """Refuse 16 bits, of the Trainer or of a plugin.
+
+    Raises:
+        UserError: naming what does the job.
+    """
+    if str(precision).startswith("16") or "float16" in str(precision):
+        raise UserError(
+            f"{where}precision {precision} would let one block's overflow skip the others: use bf16-mixed, or 32"
+        )
+
+
+def refuse_settings(trainer: Trainer) -> None:
+    """Refuse what a Trainer that was made in Python cannot do block by block; the command line refuses its flags itself.
+
+    Raises:
+        UserError: naming what does the job.
+    """
+    for flag, off, own in OF_A_TRAINER:
+        if getattr(trainer, flag) not in off:
+            raise UserError(f"Trainer({flag}={getattr(trainer, flag)}) {own}")
 
 
 def refuse_callbacks(callbacks: Iterable[Callback]) -> None:
@@ -50,9 +103,7 @@ def refuse_callbacks(callbacks: Iterable[Callback]) -> None:
         UserError: naming what does the job.
     """
     for callback in callbacks:
-        for kind, instead in INSTEAD.items():
-            if isinstance(callback, kind):
-                raise UserError(f"trainer.callbacks: {type(callback).__name__} {instead}")
+        refuse_kind(type(callback))
         if isinstance(callback, ModelCheckpoint) and callback._train_time_interval is not None:
             raise UserError(
                 "trainer.callbacks: train_time_interval of ModelCheckpoint is not heeded by Lightning where a module steps "

@@ -13,10 +13,11 @@ from torch.optim import Optimizer
 from blocklearn.batch import Batch
 from blocklearn.blocks.early_stopping import keep_patience, stopped_early
 from blocklearn.blocks.finite import COUNTS, FiniteWatch, keep, put_back, require_finite, spoil
+from blocklearn.blocks.monitor_times import Rhythm, require_in_time
 from blocklearn.blocks.monitors import require_monitors
 from blocklearn.blocks.place import Place, forget_restart
 from blocklearn.blocks.schedule import Schedule, Simultaneous, require_shared_batches
-from blocklearn.blocks.trainer_parts import refuse_callbacks
+from blocklearn.blocks.trainer_parts import refuse_callbacks, refuse_precision, refuse_settings
 from blocklearn.blocks.unfinished import UNFINISHED, Kept, put_unfinished, unfinished
 from blocklearn.blocks.update import UpdateRule
 from blocklearn.distributed.launch import say
@@ -132,6 +133,8 @@ class IsolatedWalk(LightningModule):
         trainer: Any = self.trainer
         try:
             refuse_callbacks(trainer.callbacks)
+            if trainer.state.fn == "fit":
+                refuse_settings(trainer)
         except UserError:
             trainer.callbacks = []  # one of them saves a state on any error
             raise
@@ -145,8 +148,7 @@ class IsolatedWalk(LightningModule):
                 f"trainer.strategy: {type(strategy).__name__} expects one backward pass a step, blockwise training makes "
                 "one a block: leave --trainer.strategy alone; in Python pass strategy=blocklearn.IsolatedStrategy()"
             )
-        if self.trainer.precision == "16-mixed":
-            raise UserError("precision 16-mixed would let one block's overflow skip the others: use bf16-mixed")
+        refuse_precision(self.trainer.precision)
         if not self.monitors_checked:
             validates = self.trainer.limit_val_batches != 0
             for line in require_monitors(self, self.trainer.callbacks, self._datamodule, validates):  # pyright: ignore
@@ -186,7 +188,10 @@ class IsolatedWalk(LightningModule):
             self.trainer.should_stop |= stopped_early(self.trainer.callbacks) is not None  # pyright: ignore
         self._place, self._unfinished = None, ()
         self._heed_configured_options()
-        require_shared_batches(self.walked, [self.window(block) for block in self.walked])
+        windows = [self.window(block) for block in self.walked]
+        require_shared_batches(self.walked, windows)
+        if not self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+            require_in_time(self.walked, windows, self.trainer.callbacks, self._rhythm)  # pyright: ignore
         shortest = min(self.trainer.num_training_batches, self.total_steps)
         # so that a short run leaves a trace too
         self.trainer.log_every_n_steps = max(1, min(self._log_interval, shortest))  # pyright: ignore[reportAttributeAccessIssue]
@@ -250,6 +255,20 @@ class IsolatedWalk(LightningModule):
     def _reads_losses(self) -> bool:
         """Whether losses are read at this batch anyway. Reading one waits for the device."""
         return self.global_step % self._log_interval == 0
+
+    @property
+    def _rhythm(self) -> Rhythm:
+        trainer: Any = self.trainer
+        batches = int(trainer.num_training_batches)
+        every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
+        return Rhythm(
+            batches,
+            self.total_steps,
+            bool(trainer.enable_validation),
+            every,
+            interval,
+            min(self._log_interval, batches),
+        )
 
     @property
     def _log_interval(self) -> int:

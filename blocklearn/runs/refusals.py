@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from datetime import timedelta
+from pydoc import locate
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -14,9 +15,10 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.blocks.monitor_times import Rhythm, require_in_time
 from blocklearn.blocks.monitors import require_monitors
 from blocklearn.blocks.schedule import require_shared_batches
-from blocklearn.blocks.trainer_parts import refuse_callbacks
+from blocklearn.blocks.trainer_parts import refuse_callbacks, refuse_kind, refuse_precision
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.distributed.launch import asks_for_several, count_processes, say
 from blocklearn.distributed.strategy import IsolatedStrategy
@@ -83,6 +85,10 @@ def refuse_flags(trainer: Mapping[str, Any], trains: bool) -> None:
         )
     if trainer["barebones"]:
         raise UserError("trainer.barebones: it leaves out checkpoints and logs, which blocklearn writes; leave it out")
+    for part in _listed(trainer["callbacks"]):  # before what they are made with is read
+        kind = locate(str(getattr(part, "class_path", None)))
+        if isinstance(kind, type):
+            refuse_kind(kind)
     if trains:
         _refuse_for_training(trainer)
         _try(trainer)
@@ -122,6 +128,18 @@ def _refuse_for_training(trainer: Mapping[str, Any]) -> None:
         raise UserError(
             "trainer.overfit_batches: it replaces the order of the samples; take few of them with "
             "--trainer.limit_train_batches"
+        )
+
+
+def _listed(parts: Any) -> list[Any]:
+    return parts if isinstance(parts, list) else [] if parts is None else [parts]
+
+
+def _refuse_short_validation(data: KeyedDataModule, limit: Any) -> None:
+    if isinstance(limit, float) and 0 < limit < 1 and int(len(data.val_dataloader()) * limit) < 1:
+        raise UserError(
+            f"trainer.limit_val_batches: {limit} of the held-out samples leaves no batch; give a number of batches, or 0 "
+            "for no validation"
         )
 
 
@@ -228,7 +246,7 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
         UserError: saying what to change.
     """
     refuse_callbacks(trainer["callbacks"] or ())
-    _refuse_other_writers(trainer["plugins"] or ())
+    _refuse_plugins(trainer["plugins"])
     strategy = trainer["strategy"]
     if isinstance(strategy, Strategy) and not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
         raise _other_strategy(type(strategy).__name__)
@@ -240,6 +258,7 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
     _refuse_batch(data, samples, processes)
     for block in model.walked:  # an optimizer that cannot be built says so here
         model.rule.build_optimizer(block, data.batch_size, block.settings.lr_factor)
+    _refuse_short_validation(data, trainer["limit_val_batches"])
     for line in require_monitors(model, trainer["callbacks"] or (), data, trainer["limit_val_batches"] != 0):
         say(line)
     model.monitors_checked = True
@@ -247,8 +266,9 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
         refuse_schedule(model, samples // data.batch_size, trainer)
 
 
-def _refuse_other_writers(plugins: Any) -> None:
-    for plugin in plugins if isinstance(plugins, (list, tuple)) else [plugins]:
+def _refuse_plugins(plugins: Any) -> None:
+    for plugin in _listed(plugins):
+        refuse_precision(getattr(plugin, "precision", ""), f"trainer.plugins: {type(plugin).__name__} of ")
         if isinstance(plugin, CheckpointIO):
             raise UserError(
                 f"trainer.plugins: {type(plugin).__name__} would take the place of what writes checkpoints whole or not at "
@@ -294,9 +314,23 @@ def refuse_schedule(model: BlockwiseModule, batches: int, trainer: Mapping[str, 
     _refuse_rare_validation(trainer, batches)
     windows = [model.window_within(block, min(batches, total), total) for block in model.walked]
     require_shared_batches(model.walked, windows)
+    require_in_time(model.walked, windows, trainer.get("callbacks") or (), _rhythm(trainer, batches, total))
     for block, window in zip(model.walked, windows, strict=True):
         if window:
             model.rule.lr_schedule.require_room(block.name, batches, len(window))
+
+
+def _rhythm(trainer: Mapping[str, Any], batches: int, total: int) -> Rhythm:
+    interval = trainer["val_check_interval"]
+    log_every = trainer["log_every_n_steps"] or 50
+    return Rhythm(
+        batches,
+        total,
+        trainer["limit_val_batches"] not in (0, 0.0),
+        trainer["check_val_every_n_epoch"],
+        1.0 if interval is None else interval,
+        min(log_every, batches, total),
+    )
 
 
 def _refuse_rare_validation(trainer: Mapping[str, Any], batches: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from small import same_weights, small_data, small_network, small_trainer, weights
 from test_cli import SMALL
 
@@ -100,3 +100,27 @@ def test_on_the_command_line_it_is_refused_before_there_is_a_run(
     (line,) = capsys.readouterr().err.splitlines()
     assert "EarlyStopping monitors val_loss, which is not logged; did you mean block" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_without_a_data_module_a_name_begins_with_a_block(tmp_path: Path) -> None:
+    """The objectives' own metrics are then unknown."""
+    data = small_data()
+    data.setup("fit")
+    loaders = data.train_dataloader(), data.val_dataloader()
+    for name in ("block1/loss", "block1/on_diag"):
+        small_trainer(tmp_path, callbacks=[EarlyStopping(name)]).fit(small_network(), *loaders)
+    with pytest.raises(UserError, match="did you mean block1/loss"):
+        small_trainer(tmp_path, callbacks=[EarlyStopping("blok1/loss")]).fit(small_network(), *loaders)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_names_are_looked_for_in_the_precision_of_the_run(tmp_path: Path, precision: Any) -> None:
+    trainer = small_trainer(tmp_path, callbacks=[EarlyStopping("block1/on_diag")], precision=precision)
+    trainer.fit(small_network(optimizer=torch.optim.SGD), datamodule=small_data())
+    assert trainer.global_step == 4
+
+
+def test_what_the_monitor_of_learning_rates_logs_may_be_monitored() -> None:
+    assert check(EarlyStopping("lr-AdamW"), LearningRateMonitor()) == []
+    with pytest.raises(UserError, match="lr-AdamW, which is not logged"):
+        check(EarlyStopping("lr-AdamW"))

@@ -67,6 +67,10 @@ BROKEN: list[tuple[list[str], str]] = [
     (["--trainer.limit_train_batches=0.0"], "trainer.limit_train_batches: 0 leaves no batch to train on"),
     (["--trainer.limit_train_batches=0.0001"], "trainer.limit_train_batches: 0.0001 of an epoch leaves no batch"),
     (["--trainer.limit_val_batches=-1"], "trainer.limit_val_batches is a number of batches"),
+    (
+        ["--trainer.limit_val_batches=0.0001"],
+        "trainer.limit_val_batches: 0.0001 of the held-out samples leaves no batch",
+    ),
     (["--trainer.limit_val_batches=.inf"], "trainer.limit_val_batches is a number of batches"),
     (["--trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch must be at least 1, got 0"),
     (["--trainer.val_check_interval=0"], "trainer.val_check_interval is a positive number of batches"),
