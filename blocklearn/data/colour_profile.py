@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
+SRGB_GAMMA = 1 / 2.2
 SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
 
 
@@ -27,6 +28,16 @@ def to_srgb(image: Image.Image, keep_alpha: bool) -> Image.Image:
     if alpha is not None:
         seen.putalpha(alpha)
     return seen
+
+
+def from_gamma(image: Image.Image, gamma: float) -> Image.Image:
+    """An image in RGB or RGBA that says, as PNGs do, that its values are the light to the power of `gamma`, in sRGB. One
+    that is within a twentieth of sRGB's own stays as it is."""
+    power = SRGB_GAMMA / gamma if gamma > 0 else 1.0
+    if abs(power - 1) < 0.05:
+        return image
+    curve = [round(255 * (value / 255) ** power) for value in range(256)]
+    return image.point(curve * 3 + list(range(256)) * (image.mode == "RGBA"))
 
 
 def _opaque(image: Image.Image) -> Image.Image:

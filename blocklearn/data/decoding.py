@@ -8,12 +8,16 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from blocklearn.data.colour_profile import to_srgb
+from blocklearn.data.colour_profile import from_gamma, to_srgb
 from blocklearn.data.pixel_range import in_8_bits
 from blocklearn.errors import UnreadableSample
 
-PIL_WARNING = ("ignore", None, Image.DecompressionBombWarning, None, 0)  # as `warnings.simplefilter` keeps it
+PIL_WARNINGS = (  # as `warnings.simplefilter` and `filterwarnings` keep them
+    ("ignore", None, Image.DecompressionBombWarning, None, 0),
+    ("ignore", None, UserWarning, re.compile(r"PIL\."), 0),
+)
 BACKGROUND = (128, 128, 128)  # shows black and white drawings on transparent ground alike
+KEY_SCALE = {"L;2": 85, "L;4": 17}  # of the one grey that a PNG calls transparent, by the depth of the file
 ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
 ORIENTATION = 0x0112
 TURNS = {
@@ -58,26 +62,42 @@ def as_seen(image: Image.Image) -> Image.Image:
     what is transparent on mid grey.
 
     Raises:
-        ValueError: for floats that are not finite.
+        ValueError: where nothing can be seen: every pixel is transparent, or one of the reasons of `in_8_bits`.
     """
+    if "transparency" in image.info:
+        _scale_key(image)
     image.load()
     image = in_8_bits(image)
-    info = image.info
-    transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in info
+    info, transparent = image.info, image.has_transparency_data
     if image.mode == "LAB" or "icc_profile" in info:
-        seen = to_srgb(_on_grey(image, "RGBA") if transparent and image.mode in ("P", "PA") else image, transparent)
+        seen = to_srgb(image.convert("RGBA") if transparent and image.mode in ("P", "PA") else image, transparent)
     else:
         seen = image.convert("RGBA" if transparent else "RGB")
+        if "gamma" in info and "srgb" not in info:
+            seen = from_gamma(seen, info["gamma"])
     if transparent:
-        seen = _on_grey(seen, "RGB")
+        seen = _on_grey(seen)
     if any(key in info for key in TURNED):
         seen = _upright(image, seen)
     return seen
 
 
-def _on_grey(image: Image.Image, mode: str) -> Image.Image:
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert(mode)
+def _scale_key(image: Image.Image) -> None:
+    """Give a PNG's transparent colour the depth of the pixels: PIL leaves it as the file has it. Of 16 bits PIL keeps the
+    upper half, and so is what is compared."""
+    tiles = getattr(image, "tile", None)
+    depth = str(tiles[0][3]) if image.format == "PNG" and tiles else ""
+    key = image.info["transparency"]
+    if depth in KEY_SCALE:
+        image.info["transparency"] = key * KEY_SCALE[depth]
+    elif depth == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+def _on_grey(image: Image.Image) -> Image.Image:
+    if image.getchannel("A").getextrema()[1] == 0:
+        raise ValueError("every pixel of it is transparent")
+    return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB")
 
 
 def _upright(image: Image.Image, seen: Image.Image) -> Image.Image:
@@ -96,10 +116,11 @@ def _require_few_pixels(image: Image.Image) -> None:
 
 
 def _silence_pil() -> None:
-    """PIL warns of a large image when it is opened, before we can refuse it. Not by `warnings.catch_warnings`, which makes
-    Python repeat all warnings that it has shown already."""
-    if PIL_WARNING not in warnings.filters:
+    """PIL warns of a large image when it is opened, before we can refuse it, and of damaged metadata of images that it
+    reads. Not by `warnings.catch_warnings`, which makes Python repeat all warnings that it has shown already."""
+    if PIL_WARNINGS[1] not in warnings.filters:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -16,6 +16,7 @@ from blocklearn.distributed.launch import say
 from blocklearn.errors import UserError
 from blocklearn.seeding import fold_seed
 
+TEST_FOLDERS = ("val", "test")  # the first of them that is there
 UNLABELLED = ""  # where classes have their names
 SUFFIXES = (*IMG_EXTENSIONS, ".jfif", ".jpe", ".gif", ".apng", ".jp2", ".avif", ".tga", ".dib")
 
@@ -36,8 +37,8 @@ class FolderParts:
     def __init__(self, root: Path, held_out: float) -> None:
         others: Counter[str] = Counter()
         folder, test_folder = _splits(root)
-        learnt = _by_class(folder, test_folder, others)
-        tested = _by_class(test_folder, None, others) if test_folder else {}
+        learnt = _by_class(folder, [root / name for name in TEST_FOLDERS], others)
+        tested = _by_class(test_folder, [], others) if test_folder else {}
         if test_folder:
             _require_known(tested, test_folder, learnt, folder)
         self.classes = sorted(name for name in learnt if learnt[name] or tested.get(name))
@@ -70,11 +71,11 @@ def _splits(root: Path) -> tuple[Path, Path | None]:
             f"data: there is no folder {root.resolve()}; name one with --data.root that holds train/CLASS/IMAGE and "
             "val/CLASS/IMAGE (for ImageNet: the archives of image-net.org, unpacked one folder a class)"
         )
-    return train, next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
+    return train, next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
 
 
-def _by_class(folder: Path, besides: Path | None, others: Counter[str]) -> ByClass:
-    found = (path for path in folder.iterdir() if path.is_dir() and is_data(path.name) and path != besides)
+def _by_class(folder: Path, besides: Sequence[Path], others: Counter[str]) -> ByClass:
+    found = (path for path in folder.iterdir() if path.is_dir() and is_data(path.name) and path not in besides)
     return {path.name: list_files(path, SUFFIXES, others) for path in found if not is_output(path)}
 
 
@@ -104,6 +105,7 @@ class ImageFiles:
     def __init__(self, files: Sequence[tuple[Path, int]]) -> None:
         self.files = files
         self._told = torch.zeros(1, dtype=torch.uint8).share_memory_()  # to all loader processes alike
+        self._seen_animation = False  # in this process; to count pictures takes a walk through the file
 
     def __len__(self) -> int:
         return len(self.files)
@@ -118,9 +120,10 @@ class ImageFiles:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         path, label = self.files[index]
-        return read_image(path, partial(self._tell_of_animation, path)), label
+        return read_image(path, None if self._seen_animation else partial(self._tell_of_animation, path)), label
 
     def _tell_of_animation(self, path: Path, pictures: int) -> None:
+        self._seen_animation = True
         if not self._told[0]:
             self._told[0] = 1
             say(f"data: {path} holds {pictures} pictures; of such files the first is taken")

@@ -49,8 +49,8 @@ def is_data(name: str) -> bool:
 
 def is_output(folder: Path) -> bool:
     """Whether a folder is what training left: that of a run of blocklearn (`config.yaml` beside `checkpoints` or
-    `metrics.csv`) or of an evaluation, W&B's or Lightning's (`run-*`, `offline-run-*`, `version_*`), or one that holds such
-    folders and nothing else. A class may be called `runs` or `wandb`."""
+    `metrics.csv`), of its checkpoints or of an evaluation, W&B's or Lightning's (`run-*`, `offline-run-*`, `version_*`), or
+    one that holds such folders and nothing else. A class may be called `runs` or `wandb`."""
     entries = [entry for entry in _entries(str(folder)) if is_data(entry.name)]
     if _is_run({entry.name for entry in entries}):
         return True
@@ -61,7 +61,9 @@ def is_output(folder: Path) -> bool:
 
 
 def _is_run(names: set[str]) -> bool:
-    """Or an evaluation of one."""
+    """Or an evaluation of one, or its checkpoints."""
+    if names and all(name.endswith(".ckpt") for name in names):
+        return True
     run = "config.yaml" in names and bool({"checkpoints", "metrics.csv"} & names)
     return run or {"results.json", "accuracy_by_block.png"} <= names
 

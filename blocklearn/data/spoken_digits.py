@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from blocklearn.data.listing import is_data
 from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.recording import open_recording
 from blocklearn.data.sound_views import WindowViews
@@ -112,7 +113,7 @@ class SpokenDigits(SpeechDataModule):
         """Of the recordings."""
         found = []
         for path in sorted(self._folder.glob("*.wav")):
-            if path.is_dir():
+            if path.is_dir() or not is_data(path.name):
                 continue
             name = FILE_NAME.fullmatch(path.name)
             if name is None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torchvision import datasets
 
+from blocklearn.data.decoding import as_seen
 from blocklearn.data.image_datamodule import ImageDataModule, RecipeFactory
 from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.views import GlyphViews, SmallImageViews
@@ -152,7 +153,7 @@ class RGB:
 
     def __getitem__(self, index: int) -> Any:
         image, label = self.dataset[index]
-        return image.convert("RGB"), int(label)
+        return as_seen(image), int(label)
 
 
 def read_idx_pair(folder: Path, prefix: str) -> LabelledSamples:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from image_files import png, tiff
 from PIL import Image, ImageCms
 
 from blocklearn.data.decoding import BACKGROUND, read_image
@@ -146,6 +147,14 @@ def test_a_damaged_note_of_how_it_lies_leaves_it_as_it_lies(tmp_path: Path) -> N
     assert difference(read_image(tmp_path / "a.png"), seen("RGB")) < 0.01
 
 
+def test_damaged_notes_in_a_photo_are_not_complained_of(tmp_path: Path) -> None:
+    """Warnings are errors in these tests; the second tag points beyond the end."""
+    tags = struct.pack("<HHII", 0x0112, 3, 1, 3) + struct.pack("<HHII", 271, 2, 255, 65520)
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + tags + bytes(4)
+    stored("RGB").transpose(Image.Transpose.ROTATE_180).save(tmp_path / "a.jpg", exif=exif, quality=98, subsampling=0)
+    assert difference(read_image(tmp_path / "a.jpg"), seen("RGB")) < 0.03
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "P", "I;16"])
 def test_a_colour_that_is_called_transparent_is_the_background(tmp_path: Path, mode: str) -> None:
     """PNG's tRNS: one colour of the palette, or of all pixels."""
@@ -168,23 +177,6 @@ def test_a_colour_that_is_called_transparent_is_the_background(tmp_path: Path, m
     assert (found[:, 4:] == BACKGROUND).all()
 
 
-def tiff(values: np.ndarray, bits: int, photometric: int = 1, kind: int = 1) -> bytes:
-    """A grey TIFF by hand: `kind` 1 for integers, 3 for floats; of 12 bits two samples in three bytes."""
-    if bits == 12:
-        pairs = values.reshape(-1, 2).astype(int)
-        packed = [[a >> 4, (a & 15) << 4 | b >> 8, b & 255] for a, b in pairs]
-        data = bytes(np.array(packed, np.uint8))
-    else:
-        data = values.astype({16: "<u2", 32: "<f4" if kind == 3 else "<i4"}[bits]).tobytes()
-    height, width = values.shape
-    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8 + 2 + 12 * 10 + 4, 277: 1, 278: height}
-    tags |= {279: len(data), 339: kind}
-    entries = b"".join(
-        struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags.items()
-    )
-    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0) + data
-
-
 @pytest.mark.parametrize(
     ("bits", "white", "kind", "photometric"),
     [(12, 4095, 1, 1), (16, 65535, 1, 1), (16, 65535, 1, 0), (32, 65535, 1, 1), (32, 1.0, 3, 1), (32, 1.0, 3, 0)],
@@ -205,21 +197,49 @@ def test_what_pillow_has_no_reader_for_is_refused_by_name(tmp_path: Path) -> Non
         read_image(tmp_path / "a.tiff")
 
 
-def png16(values: np.ndarray) -> bytes:
-    """Three channels of 16 bits, which Pillow does not write."""
-    height, width, _ = values.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows)),
-        (b"IEND", b""),
-    ]
-    parts = [struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+@pytest.mark.parametrize(("bits", "channels"), [(2, 1), (4, 1), (16, 3)])
+def test_a_transparent_colour_is_that_of_the_files_own_depth(tmp_path: Path, bits: int, channels: int) -> None:
+    """PIL spreads the pixels over 8 bits and leaves the colour."""
+    white = 2**bits - 1
+    values = np.array([[0, white, white // 3]])
+    key = (b"tRNS", struct.pack(f">{channels}H", *[white] * channels))
+    (tmp_path / "a.png").write_bytes(png(values if channels == 1 else np.repeat(values[..., None], 3, 2), bits, key))
+    assert np.asarray(read_image(tmp_path / "a.png"))[0, :, 0].tolist() == [0, 128, 85]
+
+
+def test_transparency_of_a_palette_of_four_channels_is_seen(tmp_path: Path) -> None:
+    """A TGA with 32 bits a colour, every second of them transparent."""
+    palette = b"".join(bytes([shade, shade, shade, 255 * (shade % 2)]) for shade in range(256))
+    head = bytes([0, 1, 1, 0, 0, 0, 1, 32, 0, 0, 0, 0]) + struct.pack("<HH", 4, 1) + bytes([8, 0x20])
+    (tmp_path / "a.tga").write_bytes(head + palette + bytes([0, 1, 200, 201]))
+    assert np.asarray(read_image(tmp_path / "a.tga"))[0, :, 0].tolist() == [128, 1, 128, 201]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_picture_of_which_nothing_can_be_seen_is_refused_by_name(tmp_path: Path, mode: str) -> None:
+    image = stored("RGB").convert(mode)
+    image.putalpha(0)
+    image.save(tmp_path / "a.png")
+    with pytest.raises(UnreadableSample, match=r"a.png: every pixel of it is transparent"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1 / 2.2, 0.3])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_png_is_as_bright_as_its_gamma_says(tmp_path: Path, gamma: float, alpha: bool) -> None:
+    light = picture() ** 2.2
+    image = Image.fromarray(np.rint(light**gamma * 255).astype(np.uint8))
+    if alpha:
+        image.putalpha(255)
+    image.save(tmp_path / "a.png")
+    whole, chunk = (tmp_path / "a.png").read_bytes(), b"gAMA" + struct.pack(">I", round(gamma * 100000))
+    told = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "a.png").write_bytes(whole[:33] + told + whole[33:])  # behind the head
+    assert difference(read_image(tmp_path / "a.png"), picture()) < 0.03
 
 
 def test_colours_of_16_bits_are_those_of_8(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png16(np.rint(picture() * 65535)))
+    (tmp_path / "a.png").write_bytes(png(np.rint(picture() * 65535), 16))
     assert difference(read_image(tmp_path / "a.png"), seen("RGB")) < 0.01
 
 
@@ -262,6 +282,17 @@ def test_colours_are_those_that_the_profile_means(tmp_path: Path, mode: str, spa
     assert difference(read_image(tmp_path / "a.png"), colours) < 0.03
     image.save(tmp_path / "b.png")
     assert difference(read_image(tmp_path / "b.png"), colours) > 0.1
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_a_profile_does_not_colour_the_background(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("L")
+    image, key = (image, 255) if mode == "L" else (image.convert("RGB"), (255, 255, 255))
+    if mode == "P":
+        image, key = image.quantize(2), 0
+    profile = linear_profile(b"GRAY" if mode == "L" else b"RGB ")
+    image.save(tmp_path / "a.png", icc_profile=profile, transparency=key)
+    assert tuple(BACKGROUND) in {tuple(pixel) for pixel in np.asarray(read_image(tmp_path / "a.png"))[0].tolist()}
 
 
 @pytest.mark.parametrize("profile", [b"no profile", linear_profile(b"GRAY"), linear_profile(b"RGB ")[:200]])

@@ -66,12 +66,23 @@ def test_runs_in_the_folder_of_the_data_are_no_classes(tmp_path: Path, capsys: p
     write(tmp_path, "cat/0.png", "dog/0.png", "runs/one/probe/accuracy_by_block.png", "probe/accuracy_by_block.png")
     for name in ("config.yaml", "metrics.csv", "runs/one/config.yaml", "runs/one/metrics.csv", "probe/results.json"):
         (tmp_path / name).touch()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
     assert FolderParts(tmp_path, 0.5).classes == ["cat", "dog"]
     assert capsys.readouterr().err == ""
 
 
 def test_a_class_called_runs_is_a_class(tmp_path: Path) -> None:
     assert FolderParts(write(tmp_path, "runs/0.png", "walks/0.png"), 0.5).classes == ["runs", "walks"]
+
+
+def test_neither_of_two_folders_for_testing_is_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = [
+        f"{split}{kind}/{number}.png" for split in ("", "val/", "test/") for kind in ("cat", "dog") for number in "ab"
+    ]
+    parts = FolderParts(write(tmp_path, *kinds), 0.2)
+    assert (parts.classes, len(parts.train), len(parts.test)) == (["cat", "dog"], 4, 4)
+    assert capsys.readouterr().err == ""
 
 
 def test_loose_images_beside_class_folders_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,9 +54,8 @@ def test_what_training_left_is_no_data_but_for_what_lies_beside_it(tmp_path: Pat
         touched(run, "probe/accuracy_by_block.png", "wandb/run-2026/files/media/picture.png")
     touched(tmp_path, "cat/1.jpg")
     assert [name for name in names(tmp_path) if not name.startswith("wandb")] == ["cat/1.jpg"]
-    assert [is_output(tmp_path / name) for name in ("runs", "probe", "wandb", "cat", "checkpoints")] == [True] * 3 + [
-        False
-    ] * 2
+    folders = ("runs", "probe", "wandb", "checkpoints", "cat")
+    assert [is_output(tmp_path / name) for name in folders] == [True] * 4 + [False]
 
 
 def test_classes_may_be_called_as_folders_of_runs_are(tmp_path: Path) -> None:

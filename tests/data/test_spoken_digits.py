@@ -45,6 +45,13 @@ def test_by_default_windows_last_half_a_second_and_short_recordings_are_repeated
     assert torch.equal(view[0, recording.frames :], view[0, : 4096 - recording.frames])
 
 
+def test_hidden_files_are_no_recordings(tmp_path: Path) -> None:
+    """macOS leaves one beside every file that it copies to another kind of disk."""
+    folder = write_spoken_digits(tmp_path) / "recordings"
+    (folder / "._0_ada_0.wav").write_bytes(b"\0\5\26\7")
+    assert len(SpokenDigits(tmp_path).test_samples()) == len([*folder.glob("[0-9]*_[0-4].wav")])
+
+
 def test_a_stranger_among_the_files_is_named_before_training(tmp_path: Path) -> None:
     stranger = write_spoken_digits(tmp_path) / "recordings" / "seven_ada_1.wav"
     soundfile.write(stranger, [0.0] * 10, 8000)
