@@ -7,11 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from blocklearn.data.colour_profile import from_gamma, to_srgb
 from blocklearn.data.pixel_range import in_8_bits
 from blocklearn.errors import UnreadableSample
 
+SUFFIXES = (*IMG_EXTENSIONS, ".jfif", ".jpe", ".gif", ".apng", ".jp2", ".avif", ".tga", ".dib")
 PIL_WARNINGS = (  # as `warnings.simplefilter` and `filterwarnings` keep them
     ("ignore", None, Image.DecompressionBombWarning, None, 0),
     ("ignore", None, UserWarning, re.compile(r"PIL\."), 0),

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from blocklearn.data.decoding import read_image
+from blocklearn.data.decoding import SUFFIXES, read_image
 from blocklearn.data.folder_remarks import ByClass, remarks
 from blocklearn.data.listing import is_data, is_output, list_files, list_here
 from blocklearn.distributed.launch import say
@@ -18,7 +17,6 @@ from blocklearn.seeding import fold_seed
 
 TEST_FOLDERS = ("val", "test")  # the first of them that is there
 UNLABELLED = ""  # where classes have their names
-SUFFIXES = (*IMG_EXTENSIONS, ".jfif", ".jpe", ".gif", ".apng", ".jp2", ".avif", ".tga", ".dib")
 
 
 class FolderParts:

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from blocklearn.data.decoding import SUFFIXES
 from blocklearn.data.listing import list_here
 
 ByClass = dict[str, list[Path]]  # the images of each class folder
 MOST_NAMED = 5
-IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # that lie loose
 
 
 def remarks(
@@ -41,7 +41,7 @@ def remarks(
 
 def _loose(folders: Sequence[Path]) -> Iterator[str]:
     for folder in folders:
-        count = len(list_here(folder, IMAGES))
+        count = len(list_here(folder, SUFFIXES))
         if count:
             are = "image is" if count == 1 else "images are"
             yield f"{count} {are} beside the class folders of {folder} and left out"

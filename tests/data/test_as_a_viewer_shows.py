@@ -201,8 +201,9 @@ def test_what_pillow_has_no_reader_for_is_refused_by_name(tmp_path: Path) -> Non
 def test_a_transparent_colour_is_that_of_the_files_own_depth(tmp_path: Path, bits: int, channels: int) -> None:
     """PIL spreads the pixels over 8 bits and leaves the colour."""
     white = 2**bits - 1
-    values = np.array([[0, white, white // 3]])
-    key = (b"tRNS", struct.pack(f">{channels}H", *[white] * channels))
+    chosen = white if bits < 16 else 0xF00F
+    values = np.array([[0, chosen, white // 3]])
+    key = (b"tRNS", struct.pack(f">{channels}H", *[chosen] * channels))
     (tmp_path / "a.png").write_bytes(png(values if channels == 1 else np.repeat(values[..., None], 3, 2), bits, key))
     assert np.asarray(read_image(tmp_path / "a.png"))[0, :, 0].tolist() == [0, 128, 85]
 
@@ -285,14 +286,17 @@ def test_colours_are_those_that_the_profile_means(tmp_path: Path, mode: str, spa
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
-def test_a_profile_does_not_colour_the_background(tmp_path: Path, mode: str) -> None:
-    image = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("L")
-    image, key = (image, 255) if mode == "L" else (image.convert("RGB"), (255, 255, 255))
-    if mode == "P":
-        image, key = image.quantize(2), 0
+def test_a_profile_changes_the_picture_and_not_the_background(tmp_path: Path, mode: str) -> None:
+    """Half the light is 188 in sRGB."""
+    image, key = Image.fromarray(np.array([[128, 255]], np.uint8)), 255
+    if mode == "RGB":
+        image, key = image.convert("RGB"), (255, 255, 255)
+    elif mode == "P":
+        image, key = Image.fromarray(np.array([[0, 1]], np.uint8), "P"), 1
+        image.putpalette([128] * 3 + [255] * 3)
     profile = linear_profile(b"GRAY" if mode == "L" else b"RGB ")
     image.save(tmp_path / "a.png", icc_profile=profile, transparency=key)
-    assert tuple(BACKGROUND) in {tuple(pixel) for pixel in np.asarray(read_image(tmp_path / "a.png"))[0].tolist()}
+    assert np.asarray(read_image(tmp_path / "a.png"))[0, :, 1].tolist() == [188, BACKGROUND[1]]
 
 
 @pytest.mark.parametrize("profile", [b"no profile", linear_profile(b"GRAY"), linear_profile(b"RGB ")[:200]])

@@ -86,7 +86,7 @@ def test_neither_of_two_folders_for_testing_is_a_class(tmp_path: Path, capsys: p
 
 
 def test_loose_images_beside_class_folders_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, *classes("train", "val"), "train/a.png", "train/b.png", "val/c.png")
+    write(tmp_path, *classes("train", "val"), "train/a.png", "train/b.tga", "val/c.png")
     assert told(tmp_path, capsys) == [
         "data: 2 images are beside the class folders of ROOT/train and left out",
         "data: 1 image is beside the class folders of ROOT/val and left out",
