@@ -20,7 +20,8 @@ PIL_WARNINGS = (  # as `warnings.simplefilter` and `filterwarnings` keep them
 )
 BACKGROUND = (128, 128, 128)  # shows black and white drawings on transparent ground alike
 KEY_SCALE = {"L;2": 85, "L;4": 17}  # of the one grey that a PNG calls transparent, by the depth of the file
-ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
+SEVERAL = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats; a second picture in a JPEG is a camera's preview
+PREVIEW, PAGE_KIND = 0b101, 254  # TIFF's tag of a page, and its bits for a smaller copy and a mask
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,7 +36,7 @@ TURNED = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where 
 
 
 def read_image(path: Path, is_animated: Callable[[int], None] | None = None) -> Image.Image:
-    """The image in a file, in RGB, as `as_seen` makes it; of an animation the first picture.
+    """The image in a file, in RGB, as `as_seen` makes it; of several pictures the first.
 
     An image of more pixels than PIL's `Image.MAX_IMAGE_PIXELS` (89 million) is not decoded.
 
@@ -50,12 +51,13 @@ def read_image(path: Path, is_animated: Callable[[int], None] | None = None) -> 
     try:
         with Image.open(path) as image:
             _require_few_pixels(image)
-            if is_animated and image.format in ANIMATIONS and getattr(image, "n_frames", 1) > 1:
-                is_animated(image.n_frames)  # pyright: ignore[reportAttributeAccessIssue]
-                image.seek(0)
-            return as_seen(image)
+            seen = as_seen(image)
+            pictures = _count_pictures(image) if is_animated and image.format in SEVERAL else 1
     except Exception as error:  # what PIL's plugins raise on damaged files is of every kind
         raise UnreadableSample(path, _reason(path, error), "image") from error
+    if is_animated and pictures > 1:
+        is_animated(pictures)
+    return seen
 
 
 def as_seen(image: Image.Image) -> Image.Image:
@@ -82,6 +84,18 @@ def as_seen(image: Image.Image) -> Image.Image:
     if any(key in info for key in TURNED):
         seen = _upright(image, seen)
     return seen
+
+
+def _count_pictures(image: Image.Image) -> int:
+    """After the first is read, and 1 where those behind it are damaged: whether a file can be read must not depend on
+    whether it is asked for more than its first."""
+    with suppress(Exception):
+        pictures = int(getattr(image, "n_frames", 1))
+        if pictures > 1 and image.format == "TIFF":
+            image.seek(1)
+            return 1 if getattr(image, "tag_v2", {}).get(PAGE_KIND, 0) & PREVIEW else pictures
+        return pictures
+    return 1
 
 
 def _scale_key(image: Image.Image) -> None:

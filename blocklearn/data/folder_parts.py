@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from blocklearn.data.decoding import SUFFIXES, read_image
-from blocklearn.data.folder_remarks import ByClass, remarks
+from blocklearn.data.folder_remarks import ByClass, kinds, remarks
 from blocklearn.data.listing import is_data, is_output, list_files, list_here
 from blocklearn.distributed.launch import say
 from blocklearn.errors import UserError
@@ -44,20 +44,22 @@ class FolderParts:
         if not self.classes:
             learnt |= {UNLABELLED: list_here(folder, SUFFIXES, others)}
             tested |= {UNLABELLED: list_here(test_folder, SUFFIXES, others)} if test_folder else {}
-        files = self._labelled(learnt, folder)
+        files = self._labelled(learnt, folder, others)
         if test_folder:
-            self.train, self.test = ImageFiles(files), ImageFiles(self._labelled(tested, test_folder))
+            self.train, self.test = ImageFiles(files), ImageFiles(self._labelled(tested, test_folder, others))
         else:
             self.train, self.test = (ImageFiles(part) for part in _hold_out(files, held_out))
-        for remark in remarks(self.classes, (folder, learnt), (test_folder, tested) if test_folder else None, others):
+        splits = (folder, learnt), (test_folder, tested) if test_folder else None
+        for remark in remarks(root, self.classes, *splits, others):
             say(f"data: {remark}")
 
-    def _labelled(self, by_class: ByClass, folder: Path) -> list[tuple[Path, int]]:
+    def _labelled(self, by_class: ByClass, folder: Path, others: Counter[str]) -> list[tuple[Path, int]]:
         labels = {name: label for label, name in enumerate(self.classes)} or {UNLABELLED: -1}
         files = [(path, label) for name, label in labels.items() for path in by_class.get(name, ())]
         if not files:
+            skipped = f", only files that are read as none ({kinds(others)}: convert them)" if others else ""
             raise UserError(
-                f"data: no images in {folder.resolve()}; it should hold one folder a class with images in it"
+                f"data: no images in {folder.resolve()}{skipped}; it should hold one folder a class with images in it"
             )
         return files
 

@@ -12,11 +12,16 @@ MOST_NAMED = 5
 
 
 def remarks(
-    classes: Sequence[str], train: tuple[Path, ByClass], test: tuple[Path, ByClass] | None, others: Counter[str]
+    root: Path,
+    classes: Sequence[str],
+    train: tuple[Path, ByClass],
+    test: tuple[Path, ByClass] | None,
+    others: Counter[str],
 ) -> Iterator[str]:
     """One line each.
 
     Args:
+        root: that was asked for; the folder of training images or the one that holds it.
         classes: those with images; empty for unlabelled images.
         train: its folder, and the images of the class folders in it.
         test: the same; None where a part of the training images is held out.
@@ -25,7 +30,9 @@ def remarks(
     folder, learnt = train
     tested = test[1] if test else {}
     if classes:
-        yield from _loose([folder, test[0]] if test else [folder])
+        yield from _loose([folder, test[0]] if test else [folder], "the class folders of")
+    if folder != root:
+        yield from _loose([root], f"the folder {folder.name} of")
     empty = sorted(name for name in learnt if name and not learnt[name] and not tested.get(name))
     if empty:
         yield f"no image in {_named(empty)} of {folder}, which so {_one_or(empty, 'is no class', 'are no classes')}"
@@ -35,16 +42,19 @@ def remarks(
         yield from _of_one_split(untested, folder, test[0], "learnt and never tested")
         yield from _of_one_split(unlearnt, test[0], folder, "tested and never learnt")
     if others:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        yield f"files in {folder.parent if folder.name == 'train' else folder} that are read as no image: {kinds}"
+        yield f"files in {root} that are read as no image: {kinds(others)}"
 
 
-def _loose(folders: Sequence[Path]) -> Iterator[str]:
+def kinds(others: Counter[str]) -> str:
+    """How many files of each suffix: `2 .heic, 1 .txt`."""
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+
+
+def _loose(folders: Sequence[Path], beside: str) -> Iterator[str]:
     for folder in folders:
         count = len(list_here(folder, SUFFIXES))
         if count:
-            are = "image is" if count == 1 else "images are"
-            yield f"{count} {are} beside the class folders of {folder} and left out"
+            yield f"{count} {'image is' if count == 1 else 'images are'} beside {beside} {folder} and left out"
 
 
 def _of_one_split(names: Sequence[str], here: Path, there: Path, what: str) -> Iterator[str]:

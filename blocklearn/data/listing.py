@@ -15,6 +15,7 @@ SYSTEMS_OWN = {
     "desktop.ini",
     "__pycache__",
 }
+COMPARISON = {"comparison.png", "comparison.csv"}
 
 
 def list_files(folder: Path, suffixes: Collection[str], others: Counter[str] | None = None) -> list[Path]:
@@ -38,7 +39,7 @@ def list_files(folder: Path, suffixes: Collection[str], others: Counter[str] | N
 
 def list_here(folder: Path, suffixes: Collection[str], others: Counter[str] | None = None) -> list[Path]:
     """The same of a folder itself, without the folders in it."""
-    entries = [entry for entry in _entries(str(folder)) if is_data(entry.name) and not _is_folder(entry)]
+    entries = [entry for entry in _data_in(str(folder)) if not _is_folder(entry)]
     return [Path(path) for path in _chosen(entries, frozenset(suffixes), Counter() if others is None else others)]
 
 
@@ -72,7 +73,7 @@ def _walk(
     folder: str, real: str, above: frozenset[str], suffixes: frozenset[str], others: Counter[str]
 ) -> Iterator[str]:
     """`real` is the folder without links on the way to it, `above` are those of the folders that led here."""
-    entries = [entry for entry in _entries(folder) if is_data(entry.name)]
+    entries = _data_in(folder)
     if len(above) > 1 and _is_run({entry.name for entry in entries}):  # below the folder that was asked for
         return
     for entry in entries:
@@ -91,6 +92,13 @@ def _chosen(entries: list[os.DirEntry[str]], suffixes: frozenset[str], others: C
             others[suffix or "no suffix"] += 1
         elif _is_file(entry):
             yield entry.path
+
+
+def _data_in(folder: str) -> list[os.DirEntry[str]]:
+    """Without the picture that `blocklearn compare` leaves beside its table."""
+    entries = [entry for entry in _entries(folder) if is_data(entry.name)]
+    compared = {entry.name for entry in entries} >= COMPARISON
+    return [entry for entry in entries if not compared or entry.name not in COMPARISON]
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

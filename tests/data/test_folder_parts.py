@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader
 
 from blocklearn import UserError
 from blocklearn.data import ImageFolder
+from blocklearn.data.decoding import read_image
 from blocklearn.data.folder_parts import FolderParts, ImageFiles
+from blocklearn.errors import UnreadableSample
 
 
 def write(root: Path, *names: str) -> Path:
@@ -174,3 +176,75 @@ def test_the_lines_come_once_for_a_command(tmp_path: Path, capsys: pytest.Captur
     for loader in (data.train_dataloader(), data.val_dataloader(), data.probe_dataloader(2), data.predict_dataloader()):
         assert len(loader)
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("place", ["train/cat", "train"])
+def test_a_folder_of_nothing_but_other_formats_is_refused_with_their_names(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    for name in ("a.heic", "b.HEIC", "c.raw"):
+        (tmp_path / place / name).touch()
+    with pytest.raises(
+        UserError, match=r"no images in .*train, only files that are read as none \(2 .heic, 1 .raw: conv"
+    ):
+        FolderParts(tmp_path, 0.2)
+
+
+def test_loose_images_of_every_format_that_is_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, *classes("train"), "train/a.avif", "train/b.ppm", "train/c.jp2")
+    assert told(tmp_path, capsys) == ["data: 3 images are beside the class folders of ROOT/train and left out"]
+
+
+def test_loose_images_beside_the_folder_of_training_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, *classes("train", "val"), "a.png")
+    assert told(tmp_path, capsys) == ["data: 1 image is beside the folder train of ROOT and left out"]
+    write(tmp_path, "train/b.png")
+    assert told(tmp_path / "train", capsys) == ["data: 1 image is beside the class folders of ROOT and left out"]
+
+
+def test_a_comparison_of_runs_is_no_image_of_a_flat_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, *(f"{number}.png" for number in range(5)), "comparison.png")
+    assert len(FolderParts(tmp_path, 0.2).train) == 5
+    (tmp_path / "comparison.csv").touch()
+    assert len(FolderParts(tmp_path, 0.2).train) == 4
+    assert capsys.readouterr().err == ""
+
+
+def test_pages_of_a_tiff_are_told_and_a_smaller_copy_of_it_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, kind in (("pages.tif", 0), ("preview.tif", 1)):
+        second = Image.new("L", (8, 8))
+        second.encoderinfo = {"tiffinfo": {254: kind}}
+        Image.new("L", (8, 8), 200).save(tmp_path / name, save_all=True, append_images=[second])
+        assert np.asarray(ImageFiles([(tmp_path / name, 0)])[0][0]).min() == 200
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"data: {tmp_path}/pages.tif holds 2 pictures; of such files the first is taken"
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".tif"])
+def test_whether_a_damaged_animation_can_be_read_does_not_depend_on_what_was_read_before(
+    tmp_path: Path, suffix: str
+) -> None:
+    """Its pictures are counted until the first animation is told of; a worker may have told or not."""
+    draw, path = np.random.default_rng(0), tmp_path / f"a{suffix}"
+    pictures = [Image.fromarray(draw.integers(0, 255, (24, 24, 3), dtype=np.uint8)) for _ in range(3)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    whole, readable = path.read_bytes(), 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in draw.integers(len(whole) // 2, len(whole), 3):
+            damaged[place] = draw.integers(256)
+        path.write_bytes(damaged)
+        told, untold = (is_read(path, asked) for asked in (None, lambda _: None))
+        assert told == untold
+        readable += told
+    assert readable > 30
+
+
+def is_read(path: Path, asked: Callable[[int], None] | None) -> bool:
+    try:
+        return bool(read_image(path, asked))
+    except UnreadableSample:
+        return False

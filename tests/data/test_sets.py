@@ -11,6 +11,7 @@ from PIL import Image
 from blocklearn import UserError
 from blocklearn.data import CIFAR10, CIFAR100, STL10, Digits, FashionMNIST, ImageFolder, SmallImageViews, Synthetic
 from blocklearn.data.digits import load_digits
+from blocklearn.data.torchvision_sets import RGB
 
 
 def make_folder(root: Path, parts: dict[str, int], classes: tuple[str, ...] = ("cat", "dog")) -> Path:
@@ -196,3 +197,9 @@ def test_synthetic_images_are_a_function_of_their_position() -> None:
 def test_values_out_of_range_are_refused(wrong: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Synthetic(**wrong)
+
+
+@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("I;16", 65535), ("LA", (255, 255)), ("RGB", (255,) * 3)])
+def test_the_images_of_a_torchvision_set_are_those_that_a_viewer_shows(mode: str, white: Any) -> None:
+    image, label = RGB([(Image.new(mode, (4, 4), white), 3)])[0]
+    assert (image.mode, image.getpixel((0, 0)), label) == ("RGB", (255, 255, 255), 3)
