@@ -134,10 +134,8 @@ def test_a_rank_that_dies_is_named_and_takes_the_others_with_it(whole_of_two: Pa
     process = start(tmp_path, *TWO)
     has_learned(tmp_path, process)
     other = child_of(process)
-    began = time.monotonic()
     os.kill(other if rank else process.pid, signal.SIGKILL)
     _, complaints = process.communicate(timeout=60)
-    assert time.monotonic() - began < 60
     assert process.returncode != 0
     last = complaints.strip().splitlines()[-1]
     assert last.startswith("blocklearn: error: ")

@@ -11,7 +11,6 @@ from blocklearn.errors import UserError
 MAX_BYTES = 100_000  # a run's own configuration has about 5,000
 MAX_VALUES = 20_000  # with aliases written out
 MAX_DEPTH = 50
-MAX_BRACKETS = 5_000  # the parser is slow where they are nested
 PLAIN = {
     f"tag:yaml.org,2002:{kind}"
     for kind in ("null", "bool", "int", "float", "str", "seq", "map", "timestamp", "merge", "value")
@@ -27,7 +26,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     text = _text_of(path)
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _BoundedLoader(text, path)
         node = loader.get_single_node()
         if node is None:
             raise UserError(f"config: {path} is empty; it should hold settings, such as model: {{backbone: resnet50}}")
@@ -41,11 +40,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"config: {path} is not YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise UserError(f"config: {path} is nested deeper than {MAX_DEPTH} levels") from error
     if not isinstance(content, dict):
         raise UserError(f"config: {path} should hold settings as KEY: VALUE, it holds one {type(content).__name__}")
     return content
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """Composes no deeper than MAX_DEPTH, so that a deep file costs no more than its first levels."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        super().__init__(text)
+        self._path = path
+        self._depth = -1
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            where = f"config: {self._path}{_place(self.peek_event().start_mark)}"
+            raise UserError(f"{where}: nested deeper than {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def _text_of(path: Path) -> str:
@@ -54,8 +69,6 @@ def _text_of(path: Path) -> str:
             raw = file.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise UserError(f"config: {path} has more than {MAX_BYTES:,} bytes, too many for a configuration")
-        if raw.count(b"[") + raw.count(b"{") > MAX_BRACKETS:
-            raise UserError(f"config: {path} has more than {MAX_BRACKETS:,} brackets; is it nested deeper than meant?")
         return raw.decode()
     except OSError as error:
         raise UserError(f"config: cannot read {path}: {error.strerror}") from error
@@ -67,9 +80,9 @@ def _check(root: yaml.Node, path: Path) -> None:
     """Every node once, however often it is referred to; sizes with the references written out, from the leaves up."""
     sizes: dict[int, int] = {}
     open_nodes: set[int] = set()
-    stack: list[tuple[yaml.Node, int, bool]] = [(root, 0, False)]
+    stack: list[tuple[yaml.Node, bool]] = [(root, False)]
     while stack:
-        node, depth, leaving = stack.pop()
+        node, leaving = stack.pop()
         if leaving:
             open_nodes.discard(id(node))
             sizes[id(node)] = 1 + sum(sizes[id(child)] for child in _children(node))
@@ -80,16 +93,14 @@ def _check(root: yaml.Node, path: Path) -> None:
         elif id(node) in open_nodes:
             raise UserError(f"config: {path}{_place(node.start_mark)}: an alias that contains itself")
         elif id(node) not in sizes:
-            _check_node(node, depth, path)
+            _check_node(node, path)
             open_nodes.add(id(node))
-            stack.append((node, depth, True))
-            stack += [(child, depth + 1, False) for child in _children(node)]
+            stack.append((node, True))
+            stack += [(child, False) for child in _children(node)]
 
 
-def _check_node(node: yaml.Node, depth: int, path: Path) -> None:
+def _check_node(node: yaml.Node, path: Path) -> None:
     where = f"config: {path}{_place(node.start_mark)}"
-    if depth > MAX_DEPTH:
-        raise UserError(f"{where}: nested deeper than {MAX_DEPTH} levels")
     if node.tag not in PLAIN:
         raise UserError(f"{where}: the tag {node.tag!r} is refused, a configuration holds plain values only")
     if isinstance(node, yaml.MappingNode):

@@ -1,6 +1,5 @@
 import sys
 import threading
-import time
 
 import pytest
 
@@ -16,10 +15,8 @@ def test_jobs_are_done_in_their_order_and_what_is_waited_for_comes_back() -> Non
 
 def test_what_never_ends_is_left_to_itself() -> None:
     thread, never = PatientThread(), threading.Event()
-    began = time.monotonic()
     with pytest.raises(TimeoutError, match="not done within 0 s"):
         thread.wait_for(never.wait, 0.1)
-    assert time.monotonic() - began < 5
     thread.do(lambda: None)
     assert thread.num_waiting == 1
     never.set()

@@ -113,7 +113,7 @@ def test_a_server_that_is_not_there_means_offline_at_once(
         logger = build(tmp_path)
         log(logger, range(3))
         finish_wandb([logger], False)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 80  # W&B's own patience is 90 s
     (line,) = told(capsys)
     assert urls[health] in line
     assert_says_how_to_sync(line, tmp_path)
@@ -142,7 +142,7 @@ def test_uploads_that_never_finish_are_left_for_later(
         log(logger, range(3))
         began = time.monotonic()
         finish_wandb([logger], True)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60  # it would wait without an end
     (line,) = told(capsys)
     healthy = synced(assert_says_how_to_sync(line, tmp_path))
     assert logged_steps(healthy, str(logger.version)) == [0, 1, 2]

@@ -257,9 +257,7 @@ def test_what_a_checkpoint_says_of_its_network_is_not_believed(
     STRUCTURES[name](content["blocklearn"])
     torch.save(content, path)
     for verb in (["test", last(received)], ["export", str(path)]):
-        began = time.monotonic()
         assert run(*verb) == 1
-        assert time.monotonic() - began < 10
         (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
         assert line.startswith("blocklearn: error: ")
 
