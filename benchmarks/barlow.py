@@ -1,8 +1,10 @@
-"""Barlow Twins and VICReg by `(B, B)` Gram matrices against their `(D, D)` matrix: time, and memory beyond the embeddings.
+"""Barlow Twins and VICReg by `(B, B)` Gram matrices against their `(D, D)` matrix: time, and memory
+beyond the embeddings.
 
-Baseline: the same criterion with `form=matrix`. Times alternate in one process. Memory is the growth of a process' peak
-resident size over one forward and backward, each in a process of its own, since a peak never falls. Where lightly is
-installed, its Barlow Twins is a second baseline.
+Baseline: the same criterion with `form=matrix`. Times alternate in one process. Memory is the
+    growth of a process' peak
+resident size over one forward and backward, each in a process of its own, since a peak never falls.
+Where lightly is installed, its Barlow Twins is a second baseline.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import torch
 from benchmarks.peak import peak_megabytes
 from benchmarks.rows import Row, in_turns, run_rows
 from blocklearn import BarlowTwins, VICReg
-from blocklearn.objectives.criterion import Criterion
+from blocklearn.criteria.criterion import Criterion
 
 CRITERIA: dict[str, Callable[..., Criterion]] = {"Barlow Twins": BarlowTwins, "VICReg": VICReg}
 
@@ -23,7 +25,9 @@ CRITERIA: dict[str, Callable[..., Criterion]] = {"Barlow Twins": BarlowTwins, "V
 def embeddings(settings: argparse.Namespace) -> list[torch.Tensor]:
     """Two views that agree in part, as embeddings do in training."""
     generator = torch.Generator().manual_seed(0)
-    shared, *own = (torch.randn(settings.batch_size, settings.width, generator=generator) for _ in range(3))
+    shared, *own = (
+        torch.randn(settings.batch_size, settings.width, generator=generator) for _ in range(3)
+    )
     return [(shared + view).requires_grad_() for view in own]
 
 
@@ -34,7 +38,9 @@ def there_and_back(criterion: Criterion, views: list[torch.Tensor]) -> None:
 def peak_growth(name: str, form: str, settings: argparse.Namespace) -> float:
     """In MB, in this process."""
     criterion = CRITERIA[name](form=form)
-    there_and_back(criterion, [torch.randn(4, 8, requires_grad=True) for _ in range(2)])  # what torch itself needs
+    there_and_back(
+        criterion, [torch.randn(4, 8, requires_grad=True) for _ in range(2)]
+    )  # what torch itself needs
     views = embeddings(settings)
     before = peak_megabytes()
     there_and_back(criterion, views)
@@ -44,7 +50,11 @@ def peak_growth(name: str, form: str, settings: argparse.Namespace) -> float:
 def peak_growth_elsewhere(name: str, form: str, settings: argparse.Namespace) -> float:
     sizes = ["--batch_size", str(settings.batch_size), "--width", str(settings.width)]
     command = [sys.executable, "-m", "benchmarks.barlow", *sizes, "--peak_of", name, form]
-    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+    return float(
+        subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[
+            -1
+        ]
+    )
 
 
 def measure(settings: argparse.Namespace) -> list[Row]:
@@ -59,18 +69,30 @@ def measure(settings: argparse.Namespace) -> list[Row]:
         )
         ways = {form: make(form=form) for form in ("gram", "matrix")}
         seconds = in_turns(
-            {form: lambda way=way: there_and_back(way, views) for form, way in ways.items()}, settings.turns
+            {form: lambda way=way: there_and_back(way, views) for form, way in ways.items()},
+            settings.turns,
         )
         target = 0.15 if judged else None
         rows.append(
-            Row(f"{row} time", what, "form=matrix", "s", seconds["gram"], seconds["matrix"], target, notes=sizes)
+            Row(
+                f"{row} time",
+                what,
+                "form=matrix",
+                "s",
+                seconds["gram"],
+                seconds["matrix"],
+                target,
+                notes=sizes,
+            )
         )
         ours, theirs = (
             [peak_growth_elsewhere(name, form, settings) for _ in range(min(settings.turns, 2))]
             for form in ("gram", "matrix")
         )
         target = 0.1 if judged else None
-        rows.append(Row(f"{row} memory", what, "form=matrix", "MB", ours, theirs, target, notes=sizes))
+        rows.append(
+            Row(f"{row} memory", what, "form=matrix", "MB", ours, theirs, target, notes=sizes)
+        )
     return [*rows, *peer_rows(views, settings)]
 
 
@@ -88,7 +110,17 @@ def peer_rows(views: list[torch.Tensor], settings: argparse.Namespace) -> list[R
     seconds = in_turns(ways, settings.turns)
     what = f"Barlow Twins, there and back, B {settings.batch_size}, D {settings.width}"
     notes = {"losses": losses}
-    return [Row("P5 peer", what, "lightly.BarlowTwinsLoss", "s", seconds["ours"], seconds["peer"], notes=notes)]
+    return [
+        Row(
+            "P5 peer",
+            what,
+            "lightly.BarlowTwinsLoss",
+            "s",
+            seconds["ours"],
+            seconds["peer"],
+            notes=notes,
+        )
+    ]
 
 
 def more_arguments(parser: argparse.ArgumentParser) -> None:

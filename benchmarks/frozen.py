@@ -1,6 +1,8 @@
-"""A sequential training run with the output of frozen blocks kept on disk, filling the cache included.
+"""A sequential training run with the output of frozen blocks kept on disk, filling the cache
+included.
 
-Baseline: the same run without `CacheFrozenBlocks`. Both train in this process, in turns; whether they end with the same
+Baseline: the same run without `CacheFrozenBlocks`. Both train in this process, in turns; whether
+    they end with the same
 weights is told.
 """
 
@@ -25,12 +27,24 @@ def train(way: str, settings: argparse.Namespace) -> dict[str, torch.Tensor]:
     """The weights that a whole run ends with."""
     seed_everything(0, verbose=False)
     objective = partial(
-        JointEmbedding, pooling=partial(ExpandPooling, width=256), projector=partial(Projector, widths=[256, 256])
+        JointEmbedding,
+        pooling=partial(ExpandPooling, width=256),
+        projector=partial(Projector, widths=[256, 256]),
     )
     kwargs = {"layers": [1, 1, 1, 1], "channels": [32, 64, 96, 128], "output_stride": 8}
-    network = BlockwiseModule(objective, "resnet18", schedule=Sequential(), backbone_kwargs=kwargs, channels_last=True)
-    own = {"fixed_views": True, "batch_size": settings.batch_size, "num_workers": settings.num_workers}
-    data = ImageFolder(settings.root, SmallImageViews, image_size=32, **own) if settings.root else Digits(**own)
+    network = BlockwiseModule(
+        objective, "resnet18", schedule=Sequential(), backbone_kwargs=kwargs, channels_last=True
+    )
+    own = {
+        "fixed_views": True,
+        "batch_size": settings.batch_size,
+        "num_workers": settings.num_workers,
+    }
+    data = (
+        ImageFolder(settings.root, SmallImageViews, image_size=32, **own)
+        if settings.root
+        else Digits(**own)
+    )
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             max_epochs=settings.epochs,
@@ -52,21 +66,34 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
     weights: dict[str, dict[str, torch.Tensor]] = {}
     seconds = in_turns(
-        {way: lambda way=way: weights.update({way: train(way, settings)}) for way in (BASELINE, OURS)},
+        {
+            way: lambda way=way: weights.update({way: train(way, settings)})
+            for way in (BASELINE, OURS)
+        },
         settings.turns,
         warm_up=False,
     )
-    same = all(torch.equal(weights[BASELINE][name], weights[OURS][name]) for name in weights[BASELINE])
+    same = all(
+        torch.equal(weights[BASELINE][name], weights[OURS][name]) for name in weights[BASELINE]
+    )
     print(f"the same weights, bitwise: {same}")
     what = f"sequential training, 4 blocks, {settings.epochs} epochs of {settings.root or 'digits'}"
     notes = {"batch_size": settings.batch_size, "same weights": same}
-    return [Row("frozen blocks", what, BASELINE, "s", seconds[OURS], seconds[BASELINE], notes=notes)]
+    return [
+        Row("frozen blocks", what, BASELINE, "s", seconds[OURS], seconds[BASELINE], notes=notes)
+    ]
 
 
 def more_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, help="an image folder, taken at 32 pixels; without it the digits")
-    parser.add_argument("--epochs", type=int, default=40, help="of the whole run, a quarter for each block")
-    parser.add_argument("--limit_train_batches", type=int, help="of an epoch; all where it is not given")
+    parser.add_argument(
+        "--root", type=Path, help="an image folder, taken at 32 pixels; without it the digits"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=40, help="of the whole run, a quarter for each block"
+    )
+    parser.add_argument(
+        "--limit_train_batches", type=int, help="of an epoch; all where it is not given"
+    )
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--num_workers", type=int, default=0)
 

@@ -1,10 +1,11 @@
 """Images a second that the input pipeline makes, in two views at 224 pixels.
 
-P3: what one host core does, with the colour work left to the device, over the same recipe on PIL. Both read the same
-JPEG files through the same keyed data set; turns alternate in one process on one thread. More rows inform: the rate of
-decoding alone; the seconds of the device part here, which without a GPU the training process has to spare; small images
-that live on the device, over a loader without processes of its own; and, where lightly is installed, its BYOL transform,
-the same recipe, as a baseline.
+P3: what one host core does, with the colour work left to the device, over the same recipe on PIL.
+    Both read the same
+JPEG files through the same keyed data set; turns alternate in one process on one thread. More rows
+inform: the rate of decoding alone; the seconds of the device part here, which without a GPU the
+training process has to spare; small images that live on the device, over a loader without processes
+of its own; and, where lightly is installed, its BYOL transform, the same recipe, as a baseline.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from torch.utils.data import default_collate
 
 from benchmarks.rows import Row, in_turns, run_rows
 from blocklearn.data import BarlowTwinsViews, ImageDataModule, ImageFolder
-from blocklearn.data.digits import ImageArray
-from blocklearn.data.views import SmallImageViews
+from blocklearn.data.images.digits import ImageArray
+from blocklearn.data.images.views import SmallImageViews
 
 SIZE = 224
 
@@ -74,7 +75,10 @@ def host_rows(settings: argparse.Namespace, device: torch.device) -> list[Row]:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             make_photographs(root, settings.images + 2)
         places = ("device", "host")
-        recipes = {place: lambda spec, place=place: BarlowTwinsViews(spec, colour=place) for place in places}
+        recipes = {
+            place: lambda spec, place=place: BarlowTwinsViews(spec, colour=place)
+            for place in places
+        }
         data = {
             place: ImageFolder(root, recipe, held_out=0.01, image_size=SIZE, num_workers=0, seed=0)
             for place, recipe in recipes.items()
@@ -84,7 +88,10 @@ def host_rows(settings: argparse.Namespace, device: torch.device) -> list[Row]:
         views = {place: data[place].every_training_view().dataset for place in places}
         peer = lightly_views()
         ways = {
-            **{place: lambda keyed=keyed: [keyed[i] for i in range(count)] for place, keyed in views.items()},
+            **{
+                place: lambda keyed=keyed: [keyed[i] for i in range(count)]
+                for place, keyed in views.items()
+            },
             "decode": lambda: [files[i] for i in range(count)],
             **({"peer": lambda: [peer(files[i][0]) for i in range(count)]} if peer else {}),
         }
@@ -99,17 +106,46 @@ def host_rows(settings: argparse.Namespace, device: torch.device) -> list[Row]:
 
         finishing = in_turns({"finish": device_part}, settings.turns)["finish"]
     rates = {name: [count / s for s in times] for name, times in seconds.items()}
-    notes = {"images": count, "size": SIZE, "files": "given" if settings.root else "synthetic, 500 x 400"}
+    notes = {
+        "images": count,
+        "size": SIZE,
+        "files": "given" if settings.root else "synthetic, 500 x 400",
+    }
     what = f"two views at {SIZE} px on one core"
     on_device = f"device part of {settings.batch_size} images in two views, on {device.type}"
     rows = [
-        Row("P3", what, "colours by PIL", "images/s", rates["device"], rates["host"], 3.0, at_least=True, notes=notes),
+        Row(
+            "P3",
+            what,
+            "colours by PIL",
+            "images/s",
+            rates["device"],
+            rates["host"],
+            3.0,
+            at_least=True,
+            notes=notes,
+        ),
         Row("P3 decode", "decoding alone", "", "images/s", rates["decode"], notes=notes),
-        Row("P3 device", on_device, "", "s", finishing, notes={**notes, "batch_size": settings.batch_size}),
+        Row(
+            "P3 device",
+            on_device,
+            "",
+            "s",
+            finishing,
+            notes={**notes, "batch_size": settings.batch_size},
+        ),
     ]
     if peer:
         rows.append(
-            Row("P3 peer", what, "lightly.BYOLTransform", "images/s", rates["device"], rates["peer"], notes=notes)
+            Row(
+                "P3 peer",
+                what,
+                "lightly.BYOLTransform",
+                "images/s",
+                rates["device"],
+                rates["peer"],
+                notes=notes,
+            )
         )
     return rows
 
@@ -130,7 +166,9 @@ def lightly_views() -> Callable[[Image.Image], Any] | None:
 def resident_row(settings: argparse.Namespace, device: torch.device) -> Row:
     count, batch_size = settings.small_images, min(256, settings.small_images)
     loaders = {
-        name: InMemory(count, device, batch_size=batch_size, resident=name == "resident").train_dataloader()
+        name: InMemory(
+            count, device, batch_size=batch_size, resident=name == "resident"
+        ).train_dataloader()
         for name in ("resident", "loader")
     }
 
@@ -140,10 +178,21 @@ def resident_row(settings: argparse.Namespace, device: torch.device) -> Row:
         wait(device)
 
     seconds = in_turns({name: lambda name=name: epoch(name) for name in loaders}, settings.turns)
-    rates = {name: [count // batch_size * batch_size / s for s in times] for name, times in seconds.items()}
+    rates = {
+        name: [count // batch_size * batch_size / s for s in times]
+        for name, times in seconds.items()
+    }
     what = f"two views of images in memory at 32 px, batch {batch_size}, resident on {device.type}"
     notes = {"images": count, "batch_size": batch_size, "processes of the loader": 0}
-    return Row("P3 resident", what, "loader on PIL", "images/s", rates["resident"], rates["loader"], notes=notes)
+    return Row(
+        "P3 resident",
+        what,
+        "loader on PIL",
+        "images/s",
+        rates["resident"],
+        rates["loader"],
+        notes=notes,
+    )
 
 
 def measure(settings: argparse.Namespace) -> list[Row]:
@@ -159,7 +208,9 @@ def measure(settings: argparse.Namespace) -> list[Row]:
 
 def more_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(turns=5)
-    parser.add_argument("--root", type=Path, help="folder of JPEGs, one folder a class; without it they are made")
+    parser.add_argument(
+        "--root", type=Path, help="folder of JPEGs, one folder a class; without it they are made"
+    )
     parser.add_argument("--images", type=int, default=100, help="a turn")
     parser.add_argument("--small_images", type=int, default=2048, help="a turn")
     parser.add_argument("--batch_size", type=int, default=32, help="of the device part")

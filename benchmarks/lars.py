@@ -1,6 +1,8 @@
-"""A step of LARS on weights of the size of ResNet-50 with a projector a block, and on many small ones.
+"""A step of LARS on weights of the size of ResNet-50 with a projector a block, and on many small
+ones.
 
-Baseline: the formula one parameter at a time, which the tests of LARS use too. Both ways take turns in one process.
+Baseline: the formula one parameter at a time, which the tests of LARS use too. Both ways take turns
+    in one process.
 """
 
 import argparse
@@ -14,7 +16,12 @@ from blocklearn import LARS
 
 
 def plain_step(
-    params: list[Tensor], momenta: list[Tensor], lr: float, momentum: float, eta: float, decay: float
+    params: list[Tensor],
+    momenta: list[Tensor],
+    lr: float,
+    momentum: float,
+    eta: float,
+    decay: float,
 ) -> None:
     with torch.no_grad():
         for param, buffer in zip(params, momenta, strict=True):
@@ -30,7 +37,9 @@ def plain_step(
 
 def parameters(shapes: list[tuple[int, ...]], device: str) -> list[Tensor]:
     generator = torch.Generator(device).manual_seed(0)
-    params = [torch.randn(shape, generator=generator, device=device).requires_grad_() for shape in shapes]
+    params = [
+        torch.randn(shape, generator=generator, device=device).requires_grad_() for shape in shapes
+    ]
     for param in params:
         param.grad = torch.randn(param.shape, generator=generator, device=device)
     return params
@@ -41,7 +50,11 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     shapes = [tuple(param.shape) for param in backbone.parameters()]
     wide = settings.width
     sizes = {
-        "LARS step": ("backbone and a projector", [*shapes, (wide, 2048), (wide, wide), (wide, wide)], 0.5),
+        "LARS step": (
+            "backbone and a projector",
+            [*shapes, (wide, 2048), (wide, wide), (wide, wide)],
+            0.5,
+        ),
         "LARS step, small": ("weights of 4,096 numbers", [(64, 64)] * 300, None),
         "LARS step, large": ("a projector alone", [(wide, 2048), (wide, wide), (wide, wide)], None),
     }
@@ -57,7 +70,9 @@ def measure(settings: argparse.Namespace) -> list[Row]:
 
         ways = {
             "ours": lambda optimizer=optimizer: finished(optimizer.step()),
-            "plain": lambda slow=slow, momenta=momenta: finished(plain_step(slow, momenta, 0.2, 0.9, 0.001, 1e-6)),
+            "plain": lambda slow=slow, momenta=momenta: finished(
+                plain_step(slow, momenta, 0.2, 0.9, 0.001, 1e-6)
+            ),
         }
         seconds = in_turns(ways, settings.turns)
         numbers = sum(param.numel() for param in fast)

@@ -1,4 +1,5 @@
-"""How many bytes tensors hold at once. Exact and the same on every machine, also for fake tensors, which hold none."""
+"""How many bytes tensors hold at once. Exact and the same on every machine, also for fake tensors,
+which hold none."""
 
 import weakref
 from typing import Any
@@ -9,7 +10,8 @@ from torch.utils._pytree import tree_iter
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the storages that operations inside it make, from their making to their end; backward passes too.
+    """Counts the storages that operations inside it make, from their making to their end; backward
+    passes too.
 
     Attributes:
         now: bytes that live.

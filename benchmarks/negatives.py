@@ -1,8 +1,10 @@
 """The products of InfoNCE's anchors with their negatives, forward and backward: time, and memory.
 
-Baseline: the negatives gathered as `N x n x D` copies, as the released code of arXiv 1905.11786 has them. The two take
-turns, each in a process of its own, since a peak never falls, at the published sizes: one prediction step of vision's last
-module (32 images), and of speech's first (8 windows, 128 positions, negatives from all 4095).
+Baseline: the negatives gathered as `N x n x D` copies, as the released code of arXiv 1905.11786 has
+    them. The two take
+turns, each in a process of its own, since a peak never falls, at the published sizes: one
+prediction step of vision's last module (32 images), and of speech's first (8 windows, 128
+positions, negatives from all 4095).
 """
 
 import argparse
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.peak import peak_megabytes
 from benchmarks.rows import Row, run_rows
-from blocklearn.objectives.contrast import indexed_products
+from blocklearn.objectives.infonce import indexed_products
 
 SIZES = {"vision, layer3": (1120, 1120, 1024, 16), "speech, conv1": (1016, 32760, 512, 10)}
 
@@ -30,10 +32,14 @@ BASELINE, OURS = WAYS
 
 
 def measure_way(way: str, size: str, settings: argparse.Namespace) -> dict[str, float]:
-    """Seconds of the fastest of some passes, and peak memory in MB above what was there before the first."""
+    """Seconds of the fastest of some passes, and peak memory in MB above what was there before the
+    first."""
     count, rows, width, negatives = SIZES[size]
     count, rows = count // settings.shrink, rows // settings.shrink
-    anchors, pool = torch.randn(count, width, requires_grad=True), torch.randn(rows, width, requires_grad=True)
+    anchors, pool = (
+        torch.randn(count, width, requires_grad=True),
+        torch.randn(rows, width, requires_grad=True),
+    )
     index = torch.randint(rows, (count, negatives))
     before, seconds = peak_megabytes(), []
     for _ in range(settings.repeats):
@@ -51,18 +57,41 @@ def measure(settings: argparse.Namespace) -> list[Row]:
         found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for _ in range(settings.turns):
             for way, turns in found.items():
-                command = [sys.executable, "-m", "benchmarks.negatives", *sys.argv[1:], "--only", way, size]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.negatives",
+                    *sys.argv[1:],
+                    "--only",
+                    way,
+                    size,
+                ]
                 told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
                 turns.append(json.loads(told.splitlines()[-1]))
         for unit, kind in (("s", "time"), ("MB", "memory")):
             ours, theirs = ([turn[unit] for turn in found[way]] for way in (OURS, BASELINE))
-            rows.append(Row(f"negatives {kind}", f"InfoNCE, {size}", BASELINE, unit, ours, theirs, notes=notes))
+            rows.append(
+                Row(
+                    f"negatives {kind}",
+                    f"InfoNCE, {size}",
+                    BASELINE,
+                    unit,
+                    ours,
+                    theirs,
+                    notes=notes,
+                )
+            )
     return rows
 
 
 def more_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="passes a turn")
-    parser.add_argument("--shrink", type=int, default=1, help="divides the published numbers of anchors and of samples")
+    parser.add_argument(
+        "--shrink",
+        type=int,
+        default=1,
+        help="divides the published numbers of anchors and of samples",
+    )
     parser.add_argument("--only", nargs=2, metavar=("WAY", "SIZE"), help=argparse.SUPPRESS)
 
 

@@ -10,7 +10,8 @@ STATUS = Path("/proc/self/status")
 def peak_megabytes() -> float:
     """Largest resident size of this process so far, in MB.
 
-    Linux keeps two: `ru_maxrss` starts at that of the process which started this one, `VmHWM` at nothing.
+    Linux keeps two: `ru_maxrss` starts at that of the process which started this one, `VmHWM` at
+        nothing.
     """
     if STATUS.exists():
         return megabytes_of("VmHWM")

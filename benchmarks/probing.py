@@ -1,7 +1,9 @@
 """A training step of linear probes on all stages of a frozen network, and on their heads.
 
-Baseline: a probe on the last stage alone, in a plain loop: forward without graph, one classifier, loss, backward, SGD. The
-ways take turns in one process. Heads are arithmetic of their own: those of a ResNet-50 have 0.75 of its multiply-adds.
+Baseline: a probe on the last stage alone, in a plain loop: forward without graph, one classifier,
+    loss, backward, SGD. The
+ways take turns in one process. Heads are arithmetic of their own: those of a ResNet-50 have 0.75 of
+its multiply-adds.
 """
 
 import argparse
@@ -13,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.rows import Row, in_turns, run_rows
 from blocklearn import Batch, BlockwiseModule, ExpandPooling, JointEmbedding, LinearProbe, Projector
-from blocklearn.blocks.bare import NoObjective
+from blocklearn.blocks.without_objectives import NoObjective
 from blocklearn.evaluation.linear_probe import ProbeSettings, linear_classifier
 
 
@@ -31,7 +33,9 @@ def step_of(network: BlockwiseModule, batch: Batch, num_classes: int) -> Callabl
     return step
 
 
-def step_of_last_stage(network: BlockwiseModule, batch: Batch, num_classes: int) -> Callable[[], None]:
+def step_of_last_stage(
+    network: BlockwiseModule, batch: Batch, num_classes: int
+) -> Callable[[], None]:
     spec = network.walked[-1].spec
     classifier = linear_classifier(spec.channels, num_classes)
     optimizer = ProbeSettings().configure(classifier.parameters())["optimizer"]
@@ -52,12 +56,16 @@ def step_of_last_stage(network: BlockwiseModule, batch: Batch, num_classes: int)
 def measure(settings: argparse.Namespace) -> list[Row]:
     torch.manual_seed(0)
     objective = partial(
-        JointEmbedding, pooling=partial(ExpandPooling, width=2048), projector=partial(Projector, widths=[16])
+        JointEmbedding,
+        pooling=partial(ExpandPooling, width=2048),
+        projector=partial(Projector, widths=[16]),
     )
     with_heads = BlockwiseModule(objective, settings.backbone).eval()
     bare = BlockwiseModule(NoObjective, settings.backbone).eval()
     size, count, classes = settings.image_size, settings.batch_size, settings.num_classes
-    batch = Batch([torch.randn(count, 3, size, size)], torch.randint(classes, (count,)), torch.arange(count))
+    batch = Batch(
+        [torch.randn(count, 3, size, size)], torch.randint(classes, (count,)), torch.arange(count)
+    )
     ways = {
         "stages": step_of(bare, batch, classes),
         "heads": step_of(with_heads, batch, classes),
@@ -67,9 +75,22 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     what = f"{settings.backbone}, {size} px, batch {count}, {classes} classes"
     last = seconds["last"]
     return [
-        Row("P7", f"probes on all stages, {what}", "last stage alone", "s", seconds["stages"], last, 1.15),
         Row(
-            "P7 with heads", f"and on their 1x1 heads to 2048, {what}", "last stage alone", "s", seconds["heads"], last
+            "P7",
+            f"probes on all stages, {what}",
+            "last stage alone",
+            "s",
+            seconds["stages"],
+            last,
+            1.15,
+        ),
+        Row(
+            "P7 with heads",
+            f"and on their 1x1 heads to 2048, {what}",
+            "last stage alone",
+            "s",
+            seconds["heads"],
+            last,
         ),
     ]
 

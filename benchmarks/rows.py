@@ -29,7 +29,8 @@ class Row:
         unit: of the figures, e.g. `s`, `MB`, `images/s`.
         ours: one figure a turn.
         theirs: the baseline's, turn by turn; empty where there is none.
-        target: the ratio aimed at (the figure, where there is no baseline); null for a row that only informs.
+        target: the ratio aimed at (the figure, where there is no baseline); null for a row that
+            only informs.
         at_least: the target is a lower bound.
         notes: sizes and settings, for the JSON.
     """
@@ -46,7 +47,8 @@ class Row:
 
     @property
     def figures(self) -> list[float]:
-        """What the target speaks of: ratios turn by turn, or our figures where there is no baseline."""
+        """What the target speaks of: ratios turn by turn, or our figures where there is no
+        baseline."""
         if not self.theirs:
             return list(self.ours)
         return [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=True)]
@@ -55,11 +57,18 @@ class Row:
     def met(self) -> bool | None:
         if self.target is None:
             return None
-        return median(self.figures) >= self.target if self.at_least else median(self.figures) <= self.target
+        return (
+            median(self.figures) >= self.target
+            if self.at_least
+            else median(self.figures) <= self.target
+        )
 
 
-def in_turns(ways: dict[str, Callable[[], Any]], turns: int, warm_up: bool = True) -> dict[str, list[float]]:
-    """Seconds of each way, the ways alternating, so that a machine that slows down slows all of them.
+def in_turns(
+    ways: dict[str, Callable[[], Any]], turns: int, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Seconds of each way, the ways alternating, so that a machine that slows down slows all of
+    them.
 
     Args:
         ways: what to time, by name.
@@ -92,9 +101,13 @@ def run_rows(
         add_arguments: its own.
         handled: called first; what it has handled is not measured.
     """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes: whether it runs, not how fast"
+    )
     parser.add_argument("--output", type=Path, help="JSON file to write")
     add_arguments(parser)
     if "--quick" in sys.argv:
@@ -112,11 +125,17 @@ def print_rows(rows: Sequence[Row], title: str = "Benchmarks") -> None:
     """Medians, and the spread over the turns."""
     table = Table(title=title, title_justify="left")
     for name in ("row", "what", "baseline", "ours", "its", "ratio", "spread", "target"):
-        table.add_column(name, justify="left" if name in ("row", "what", "baseline") else "right", overflow="fold")
+        table.add_column(
+            name,
+            justify="left" if name in ("row", "what", "baseline") else "right",
+            overflow="fold",
+        )
     for row in rows:
         figures, aim = row.figures, ""
         if row.target is not None:
-            aim = f"{'>=' if row.at_least else '<='} {short(row.target)} {'yes' if row.met else 'NO'}"
+            aim = (
+                f"{'>=' if row.at_least else '<='} {short(row.target)} {'yes' if row.met else 'NO'}"
+            )
         table.add_row(
             row.name,
             row.what,

@@ -1,4 +1,5 @@
-"""Start-up: seconds from Enter to the help, to the version, and to the first training step on digits."""
+"""Start-up: seconds from Enter to the help, to the version, and to the first training step on
+digits."""
 
 import argparse
 import os
@@ -46,9 +47,19 @@ def seconds_of(*arguments: str, wandb: str = "disabled") -> float:
 
 
 def measure(settings: argparse.Namespace) -> list[Row]:
-    def row(name: str, what: str, *arguments: str, target: float | None = None, wandb: str = "disabled") -> Row:
+    def row(
+        name: str, what: str, *arguments: str, target: float | None = None, wandb: str = "disabled"
+    ) -> Row:
         seconds = [seconds_of(*arguments, wandb=wandb) for _ in range(settings.turns)]
-        return Row(name, what, "", "s", seconds, target=target, notes={"command": ["blocklearn", *arguments]})
+        return Row(
+            name,
+            what,
+            "",
+            "s",
+            seconds,
+            target=target,
+            notes={"command": ["blocklearn", *arguments]},
+        )
 
     rows = [
         row("P8 help", "blocklearn --help", "--help", target=1),

@@ -1,11 +1,14 @@
-"""`python -m benchmarks.step`: a training step of blockwise Barlow Twins against end-to-end training (P1, P2, P9).
+"""`python -m benchmarks.step`: a training step of blockwise Barlow Twins against end-to-end
+training (P1, P2, P9).
 
-Baseline: the same timm backbone, batch, projector and optimizer, trained end to end behind a global average, plain PyTorch
-with nothing computed again. Blockwise is the published recipe: four blocks, noise, 1x1 expansion to 2048 in each.
-`plain codes` is what it costs as published codes do it: plain pooling, the DxD matrix, every graph kept to the end.
+Baseline: the same timm backbone, batch, projector and optimizer, trained end to end behind a global
+    average, plain PyTorch
+with nothing computed again. Blockwise is the published recipe: four blocks, noise, 1x1 expansion to
+2048 in each. `plain codes` is what it costs as published codes do it: plain pooling, the DxD
+matrix, every graph kept to the end.
 
-Each way runs in a process of its own, since a process' peak never falls; the ways take turns, so that a machine that slows
-down slows all of them.
+Each way runs in a process of its own, since a process' peak never falls; the ways take turns, so
+that a machine that slows down slows all of them.
 """
 
 import argparse
@@ -44,7 +47,9 @@ def measure_way(way: str, settings: argparse.Namespace) -> dict[str, float]:
     network = build(way, settings).to(device)
     optimizers = build_optimizers(network)
     tiny = random_batch(settings, 2, settings.image_size // 4, device)
-    one_step(network, optimizers, tiny, 0, keep_graphs=way == PLAIN)  # what libraries set up once counts for nobody
+    one_step(
+        network, optimizers, tiny, 0, keep_graphs=way == PLAIN
+    )  # what libraries set up once counts for nobody
     batch = random_batch(settings, settings.batch_size, settings.image_size, device)
     before, seconds = start_of_peak(device), []
     for step in range(settings.steps + 1):
@@ -61,7 +66,9 @@ def start_of_peak(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of the resident set begins at what it is now
+    Path("/proc/self/clear_refs").write_text(
+        "5"
+    )  # Linux: the peak of the resident set begins at what it is now
     return megabytes_of("VmRSS")
 
 
@@ -72,14 +79,18 @@ def peak(device: torch.device) -> float:
 def alone(way: str, *more: str, **environment: str) -> dict[str, float]:
     """One way in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.step", *sys.argv[1:], "--way", way, *more]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **environment})
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **environment}
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def figures_of(way: str, settings: argparse.Namespace) -> dict[str, float]:
-    """Seconds, and the peak twice: as the timed process has it, and in a process whose allocator gives back what is freed.
+    """Seconds, and the peak twice: as the timed process has it, and in a process whose allocator
+    gives back what is freed.
 
-    glibc keeps freed blocks of up to 32 MB for later; how many differs from run to run, and no tensor is in them.
+    glibc keeps freed blocks of up to 32 MB for later; how many differs from run to run, and no
+    tensor is in them.
     """
     lean = alone(way, "--steps", "0", MALLOC_MMAP_THRESHOLD_=str(2**20))["megabytes"]
     if settings.memory_only:
@@ -98,8 +109,8 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     ratio = arithmetic_ratio(settings)
     precision = "bf16" if settings.bf16 else "fp32"
     about = (
-        f"{settings.backbone}, {settings.image_size} px, batch {settings.batch_size}, projector {settings.width}, "
-        f"{precision}"
+        f"{settings.backbone}, {settings.image_size} px, batch {settings.batch_size}, projector "
+        f"{settings.width}, {precision}"
     )
     notes = {**vars(settings), "arithmetic ratio": ratio, "about": about}
     print(f"{about}; counting products alone, blockwise over end to end: {ratio:.2f}")
@@ -107,13 +118,18 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     memory = {OURS: 0.5, VIEWS: 0.3, UNITS: 0.3}
     kinds = [("P1 memory", "MB", "megabytes", memory)]
     if not settings.memory_only:
-        kinds += [("P1 with slack", "MB", "with slack", {}), ("P2 time", "s", "seconds", {OURS: slack * ratio})]
+        kinds += [
+            ("P1 with slack", "MB", "with slack", {}),
+            ("P2 time", "s", "seconds", {OURS: slack * ratio}),
+        ]
     rows = []
     for row, unit, key, targets in kinds:
         for way in ways:
             if way != BASELINE:
                 ours, theirs = ([turn[key] for turn in found[name]] for name in (way, BASELINE))
-                rows.append(Row(row, way, BASELINE, unit, ours, theirs, targets.get(way), notes=notes))
+                rows.append(
+                    Row(row, way, BASELINE, unit, ours, theirs, targets.get(way), notes=notes)
+                )
     for way in (VIEWS, UNITS):
         if way in ways and OURS in ways and not settings.memory_only:
             ours, theirs = ([turn["seconds"] for turn in found[name]] for name in (way, OURS))
@@ -128,7 +144,12 @@ def more_arguments(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser)
     gpu = torch.cuda.is_available()
     parser.set_defaults(batch_size=256 if gpu else 32, channels_last=gpu)
-    parser.add_argument("--steps", type=int, default=10 if gpu else 1, help="timed steps a turn, after one that is not")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=10 if gpu else 1,
+        help="timed steps a turn, after one that is not",
+    )
     parser.add_argument("--memory_only", action="store_true", help="time nothing")
     parser.add_argument("--device", default="cuda" if gpu else "cpu", choices=("cpu", "cuda"))
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=gpu)

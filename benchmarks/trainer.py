@@ -1,6 +1,7 @@
 """What Lightning's Trainer and the walk add to a training step.
 
-Baseline: the same blocks, batches and updates in a plain loop over `local_step`, `backward` and `UpdateRule.apply`, on a
+Baseline: the same blocks, batches and updates in a plain loop over `local_step`, `backward` and
+    `UpdateRule.apply`, on a
 second network. The two alternate step by step in one process.
 """
 
@@ -46,7 +47,8 @@ class PlainStep:
 
 
 class Alternate(Callback):
-    """Takes a plain step before every step of the Trainer, whose time runs from there to the next plain one."""
+    """Takes a plain step before every step of the Trainer, whose time runs from there to the next
+    plain one."""
 
     def __init__(self, plain: PlainStep) -> None:
         self.plain = plain
@@ -66,13 +68,18 @@ class Alternate(Callback):
 def network(backbone: dict[str, Any], width: int) -> BlockwiseModule:
     torch.manual_seed(0)
     objective = partial(
-        JointEmbedding, pooling=partial(ExpandPooling, width=width), projector=partial(Projector, widths=[width] * 2)
+        JointEmbedding,
+        pooling=partial(ExpandPooling, width=width),
+        projector=partial(Projector, widths=[width] * 2),
     )
     return BlockwiseModule(objective, **backbone)
 
 
-def run(backbone: dict[str, Any], width: int, batches: list[Batch], folder: str) -> tuple[list[float], list[float]]:
-    """Seconds of every step but the first ones, of the Trainer with progress bar and CSV file, and of the plain loop."""
+def run(
+    backbone: dict[str, Any], width: int, batches: list[Batch], folder: str
+) -> tuple[list[float], list[float]]:
+    """Seconds of every step but the first ones, of the Trainer with progress bar and CSV file, and
+    of the plain loop."""
     alternate = Alternate(PlainStep(network(backbone, width), len(batches)))
     trainer = Trainer(
         max_epochs=1,
@@ -96,19 +103,52 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
     small = {"layers": [1, 1, 1, 1], "channels": [32, 48, 64, 96], "output_stride": 8}
     digits = {"backbone": "resnet18", "backbone_kwargs": small, "channels_last": True}
-    cases = [("P4 digits", "the digits network, 32 px, batch 64", digits, 256, 64, 32, 2 * settings.turns, None)]
+    cases = [
+        (
+            "P4 digits",
+            "the digits network, 32 px, batch 64",
+            digits,
+            256,
+            64,
+            32,
+            2 * settings.turns,
+            None,
+        )
+    ]
     if not settings.quick:
-        case = ("P4", "ResNet-50, 64 px, batch 8", {"backbone": "resnet50"}, 1024, 8, 64, settings.turns, 1.03)
+        case = (
+            "P4",
+            "ResNet-50, 64 px, batch 8",
+            {"backbone": "resnet50"},
+            1024,
+            8,
+            64,
+            settings.turns,
+            1.03,
+        )
         cases.insert(0, case)
     rows: list[Row] = []
     for name, what, backbone, width, count, size, steps, target in cases:
         generator = torch.Generator().manual_seed(0)
         views = [torch.randn(count, 3, size, size, generator=generator) for _ in range(2)]
-        batches = [Batch(views, torch.zeros(count, dtype=torch.long), torch.arange(count))] * (steps + WARM_UP + 1)
+        batches = [Batch(views, torch.zeros(count, dtype=torch.long), torch.arange(count))] * (
+            steps + WARM_UP + 1
+        )
         with tempfile.TemporaryDirectory() as folder:
             ours, theirs = run(backbone, width, batches, folder)
         notes = {"steps": steps, "warm_up": WARM_UP}
-        rows.append(Row(name, f"a training step, {what}", "plain loop", "s", ours, theirs, target, notes=notes))
+        rows.append(
+            Row(
+                name,
+                f"a training step, {what}",
+                "plain loop",
+                "s",
+                ours,
+                theirs,
+                target,
+                notes=notes,
+            )
+        )
     return rows
 
 

@@ -1,4 +1,5 @@
-"""The ways of training that are compared: end to end, blockwise as published codes do it, and blocklearn's."""
+"""The ways of training that are compared: end to end, blockwise as published codes do it, and
+blocklearn's."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from blocklearn import (
     JointEmbedding,
     Projector,
 )
-from blocklearn.blocks.update import UpdateRule
+from blocklearn.training.update_rule import UpdateRule
 
 BASELINE, PLAIN, OURS = "end to end", "plain codes", "blocklearn"
 VIEWS, UNITS = "blocklearn, recompute views", "blocklearn, recompute units"
@@ -34,14 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--channels_last", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="the baseline must be among them")
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        choices=WAYS,
+        default=list(WAYS),
+        help="the baseline must be among them",
+    )
 
 
-def build(way: str, settings: argparse.Namespace, optimizer: Any = partial(LARS, lr=1e-4)) -> BlockwiseModule:  # noqa: B008
-    """End to end is plain PyTorch behind a global average: nothing fused, nothing computed again. Blockwise is the
-    published recipe (arXiv 2302.01647): noise, 1x1 expansion to 2048 at every block; `plain codes` with plain pooling and
-    the DxD matrix."""
-    pooling: Any = GlobalPooling if way == BASELINE else partial(ExpandPooling, width=2048, fused=way != PLAIN)
+SMALL_LARS = partial(LARS, lr=1e-4)
+
+
+def build(way: str, settings: argparse.Namespace, optimizer: Any = SMALL_LARS) -> BlockwiseModule:
+    """End to end is plain PyTorch behind a global average: nothing fused, nothing computed again.
+    Blockwise is the published recipe (arXiv 2302.01647): noise, 1x1 expansion to 2048 at every
+    block; `plain codes` with plain pooling and the DxD matrix."""
+    pooling: Any = (
+        GlobalPooling if way == BASELINE else partial(ExpandPooling, width=2048, fused=way != PLAIN)
+    )
     criterion = BarlowTwins(form="matrix" if way in (BASELINE, PLAIN) else "auto")
     projector = partial(Projector, widths=[settings.width] * 3)
     return BlockwiseModule(
@@ -67,7 +79,9 @@ def build_optimizers(network: BlockwiseModule) -> list[torch.optim.Optimizer]:
     return optimizers
 
 
-def random_batch(settings: argparse.Namespace, size: int, pixels: int, device: torch.device | str = "cpu") -> Batch:
+def random_batch(
+    settings: argparse.Namespace, size: int, pixels: int, device: torch.device | str = "cpu"
+) -> Batch:
     views = [torch.randn(size, 3, pixels, pixels, device=device) for _ in range(2)]
     if settings.channels_last:
         views = [view.contiguous(memory_format=torch.channels_last) for view in views]
@@ -83,7 +97,8 @@ def one_step(
     keep_graphs: bool,
     bf16: bool = False,
 ) -> None:
-    """The walk as `IsolatedWalk.training_step` makes it, without a trainer; or all forwards first, and one backward."""
+    """The walk as `IsolatedWalk.training_step` makes it, without a trainer; or all forwards first,
+    and one backward."""
     views, losses = batch.views, []
     for block, optimizer in zip(network.walked, optimizers, strict=True):
         with torch.autocast(batch.index.device.type, torch.bfloat16, enabled=bf16):

@@ -1,49 +1,54 @@
 """blocklearn: local, gradient-isolated learning on PyTorch Lightning.
 
-The public names are loaded on first use, so that `import blocklearn` costs nothing and has no side effect.
+The public names are loaded on first use, so that `import blocklearn` costs nothing and has no side
+effect.
 """
 
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+from blocklearn.old_paths import follow_old_paths
+
+__version__ = "0.2.0"
+
+follow_old_paths()
 
 _HOME = {
-    "BarlowTwins": "blocklearn.objectives.barlow_twins",
+    "BarlowTwins": "blocklearn.criteria.barlow_twins",
     "Batch": "blocklearn.batch",
     "Block": "blocklearn.blocks.block",
     "BlockwiseModule": "blocklearn.blocks.blockwise",
-    "ClassTokenPooling": "blocklearn.objectives.pooling",
+    "ClassTokenPooling": "blocklearn.heads.pooling",
     "Combined": "blocklearn.objectives.combined",
     "ConstantLR": "blocklearn.optim.warmup_cosine",
-    "Context": "blocklearn.objectives.context",
-    "ExpandPooling": "blocklearn.objectives.pooling",
+    "Context": "blocklearn.heads.context",
+    "ExpandPooling": "blocklearn.heads.pooling",
     "FrameSupervised": "blocklearn.objectives.frame_supervised",
     "GaussianNoise": "blocklearn.blocks.noise",
-    "GlobalPooling": "blocklearn.objectives.pooling",
+    "GlobalPooling": "blocklearn.heads.pooling",
     "IsolatedStrategy": "blocklearn.distributed.strategy",
     "JointEmbedding": "blocklearn.objectives.joint_embedding",
     "LARS": "blocklearn.optim.lars",
     "LinearProbe": "blocklearn.evaluation.linear_probe",
-    "LocalPooling": "blocklearn.objectives.pooling",
+    "LocalPooling": "blocklearn.heads.pooling",
     "PatchInfoNCE": "blocklearn.objectives.patch_infonce",
-    "Patches": "blocklearn.blocks.patches",
-    "PixelCNN": "blocklearn.objectives.pixel_cnn",
-    "Projector": "blocklearn.objectives.projector",
-    "RecurrentContext": "blocklearn.objectives.recurrent_context",
-    "Sequential": "blocklearn.blocks.schedule",
-    "SimCLR": "blocklearn.objectives.simclr",
-    "Simultaneous": "blocklearn.blocks.schedule",
-    "StageSpec": "blocklearn.blocks.stage",
+    "Patches": "blocklearn.backbones.patches",
+    "PixelCNN": "blocklearn.heads.pixel_cnn",
+    "Projector": "blocklearn.heads.projector",
+    "RecurrentContext": "blocklearn.heads.recurrent_context",
+    "Sequential": "blocklearn.training.schedule",
+    "SimCLR": "blocklearn.criteria.simclr",
+    "Simultaneous": "blocklearn.training.schedule",
+    "StageSpec": "blocklearn.backbones.stage",
     "Supervised": "blocklearn.objectives.supervised",
     "TemporalInfoNCE": "blocklearn.objectives.temporal_infonce",
-    "TokenMeanPooling": "blocklearn.objectives.pooling",
-    "TwoLayerPooling": "blocklearn.objectives.pooling",
+    "TokenMeanPooling": "blocklearn.heads.pooling",
+    "TwoLayerPooling": "blocklearn.heads.pooling",
     "UserError": "blocklearn.errors",
-    "VICReg": "blocklearn.objectives.vicreg",
+    "VICReg": "blocklearn.criteria.vicreg",
     "WarmupCosine": "blocklearn.optim.warmup_cosine",
-    "create_backbone": "blocklearn.blocks.backbone",
-    "cut_backbone": "blocklearn.blocks.grouping",
+    "create_backbone": "blocklearn.backbones.create",
+    "cut_backbone": "blocklearn.backbones.cut",
 }
 
 __all__ = [*_HOME, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -5,17 +5,19 @@ import os
 import sys
 
 if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
-    # `python -m` puts the working folder first, and a file that lies there would take the place of a library. Parts of
+    # `python -m` puts the working folder first, and a file that lies there would take the place of
+    # a library. Parts of
     # your own are found through PYTHONPATH, as by `blocklearn` itself.
     del sys.path[0]
 
 from blocklearn import __version__
-from blocklearn.guard import guarded
-from blocklearn.verbs import VERBS, no_verb, overview
+from blocklearn.cli.error_exit import guarded
+from blocklearn.cli.verbs import VERBS, no_verb, overview
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run a command; returns the exit status: 2 where the command line itself is wrong, 1 for other errors."""
+    """Run a command; returns the exit status: 2 where the command line itself is wrong, 1 for other
+    errors."""
     args = sys.argv[1:] if args is None else args
     if args[:1] == ["help"]:
         args = [*args[1:], "--help"]
@@ -34,33 +36,33 @@ def _run(args: list[str]) -> None:
         print(f"blocklearn: error: {no_verb(args)}", file=sys.stderr)
         sys.exit(2)
     elif args[0] == "demo":
-        from blocklearn.demo import run_demo
+        from blocklearn.cli.demo import run_demo
 
         run_demo(args[1:])
     elif args[0] == "export":
-        from blocklearn.export_command import run_export
+        from blocklearn.cli.export import run_export
 
         run_export(args[1:])
     elif args[0] == "compare":
-        from blocklearn.compare_command import run_compare
+        from blocklearn.cli.compare import run_compare
 
         run_compare(args[1:])
     else:
-        from blocklearn.config_files import locate_configs
+        from blocklearn.cli.config_files import locate_configs
 
         command = locate_configs(args)
         _import_command_line()
-        from blocklearn.run_command import run_command
+        from blocklearn.cli.run_command import run_command
 
         run_command(command)
 
 
 def _import_command_line() -> None:
-    """With garbage collection off: importing makes millions of objects that all stay, and looking through them again and
-    again takes a tenth of the time to the first training step."""
+    """With garbage collection off: importing makes millions of objects that all stay, and looking
+    through them again and again takes a tenth of the time to the first training step."""
     gc.disable()
     try:
-        import blocklearn.run_command  # noqa: F401
+        import blocklearn.cli.run_command  # noqa: F401
     finally:
         gc.enable()
 

@@ -10,7 +10,8 @@ class Batch(NamedTuple):
 
     Attributes:
         views: one tensor a view, each `(B, C, H, W)`, or `(B, 1, L)` for sound, normalised.
-        label: `(B,)` integers, -1 where a sample has no label; `(1, T)`, one a frame, for probes of data with frame labels.
+        label: `(B,)` integers, -1 where a sample has no label; `(1, T)`, one a frame, for probes of
+            data with frame labels.
         index: `(B,)` position of each sample in its data set.
     """
 

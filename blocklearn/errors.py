@@ -5,12 +5,13 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """What is wrong, where, and what to do about it; the command line prints it as one line, without a traceback."""
+    """What is wrong, where, and what to do about it; the command line prints it as one line,
+    without a traceback."""
 
 
 class UnreadableSample(UserError):
-    """A sample whose file cannot be read; the loaders let another sample stand in for it. Raise it in a data set's
-    `__getitem__`, or in a view of a sample that is read late.
+    """A sample whose file cannot be read; the loaders let another sample stand in for it. Raise it
+    in a data set's `__getitem__`, or in a view of a sample that is read late.
 
     Args:
         file: that cannot be read.
@@ -33,5 +34,6 @@ class UnreadableSample(UserError):
 
 
 def in_one_line(value: object) -> str:
-    """Text that any terminal and file can take: file names may hold line breaks, and bytes that are no characters."""
+    """Text that any terminal and file can take: file names may hold line breaks, and bytes that are
+    no characters."""
     return "\\n".join(str(value).encode("utf-8", "backslashreplace").decode().splitlines())

@@ -1,8 +1,9 @@
 """Runs of 100 batches whose losses are kept in tests/golden, block by block and to the last bit.
 
-`python tests/golden_runs.py` makes the files anew: for a change that is meant to change numbers, or for other versions of
-the packages that compute them. They are run without the instructions that only some processors have, so that one build of
-PyTorch gives the same losses on every machine of its kind.
+`python tests/golden_runs.py` makes the files anew: for a change that is meant to change numbers, or
+for other versions of the packages that compute them. They are run without the instructions that
+only some processors have, so that one build of PyTorch gives the same losses on every machine of
+its kind.
 """
 
 import csv
@@ -43,11 +44,20 @@ COMMON = (
 
 
 def digits(folder: Path) -> list[str]:
-    return ["--config=bt_digits.yaml", "--data.batch_size=16", "--model.lr_schedule.warmup_epochs=0.5"]
+    return [
+        "--config=bt_digits.yaml",
+        "--data.batch_size=16",
+        "--model.lr_schedule.warmup_epochs=0.5",
+    ]
 
 
 def two_processes(folder: Path) -> list[str]:
-    return [*digits(folder), "--trainer.devices=2", "--model.accumulate_batches=2", "--model.gradient_clip_norm=5"]
+    return [
+        *digits(folder),
+        "--trainer.devices=2",
+        "--model.accumulate_batches=2",
+        "--model.gradient_clip_norm=5",
+    ]
 
 
 def sound(folder: Path) -> list[str]:
@@ -55,12 +65,18 @@ def sound(folder: Path) -> list[str]:
     recipe = yaml.safe_load((Path(__file__).parents[1] / "configs" / "gim_fsdd.yaml").read_text())
     recipe["model"]["backbone_kwargs"]["channels"] = 16
     recipe["model"]["objectives"][-1]["init_args"]["context"]["init_args"]["hidden"] = 16
-    recipe["data"]["init_args"].update(root=str(write_spoken_digits(folder / "sounds")), batch_size=6)
+    recipe["data"]["init_args"].update(
+        root=str(write_spoken_digits(folder / "sounds")), batch_size=6
+    )
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return [f"--config={folder / 'recipe.yaml'}"]
 
 
-RUNS: dict[str, Callable[[Path], list[str]]] = {"digits": digits, "sound": sound, "two_processes": two_processes}
+RUNS: dict[str, Callable[[Path], list[str]]] = {
+    "digits": digits,
+    "sound": sound,
+    "two_processes": two_processes,
+}
 
 
 class Golden(NamedTuple):
@@ -85,10 +101,13 @@ def computed_with() -> dict[str, str]:
 
 
 def run(name: str, folder: Path) -> Golden:
-    """Train in a process of its own, as a user does, and read the losses from its table of metrics."""
+    """Train in a process of its own, as a user does, and read the losses from its table of
+    metrics."""
     arguments = [*RUNS[name](folder), *COMMON, f"--trainer.default_root_dir={folder / 'run'}"]
     command = [sys.executable, "-m", "blocklearn", "fit", *arguments]
-    done = subprocess.run(command, env={**os.environ, **PLAIN}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, **PLAIN}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
     with (folder / "run" / "metrics.csv").open(newline="") as file:

@@ -1,7 +1,7 @@
 """Weights after a few batches of every family of recipes, as hashes in tests/golden/weights.json.
 
-`python tests/golden_weights.py` makes the file anew. As in `golden_runs`, nothing is computed with instructions that only
-some processors have.
+`python tests/golden_weights.py` makes the file anew. As in `golden_runs`, nothing is computed with
+instructions that only some processors have.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ UNITS = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
 
 def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]]:
     """By name: a network, its data and what the Trainer is told."""
-    from small import OBJECTIVE, small_data, small_network
+    from small import small_data, small_network
     from sounds import write_spoken_digits
 
     from blocklearn import (
@@ -49,7 +49,9 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
 
     def judged_by(criterion: Any) -> Any:
         projector = partial(Projector, widths=[16, 16])
-        return partial(JointEmbedding, pooling=GlobalPooling, projector=projector, criterion=criterion)
+        return partial(
+            JointEmbedding, pooling=GlobalPooling, projector=projector, criterion=criterion
+        )
 
     def images(**changes: Any) -> Any:
         data = changes.pop("data", {})
@@ -59,12 +61,21 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
     def sound() -> Any:
         network = small_network(
             objective=partial(TemporalInfoNCE, steps=4, window=None),
-            objectives=[None, partial(TemporalInfoNCE, steps=4, context=partial(RecurrentContext, hidden=8))],
+            objectives=[
+                None,
+                partial(TemporalInfoNCE, steps=4, context=partial(RecurrentContext, hidden=8)),
+            ],
             backbone="gim_speech",
             backbone_kwargs={"channels": 8},
             blocks=[["conv1", "conv2", "conv3", "conv4", "conv5"], []],
         )
-        return network, SpokenDigits(root=str(write_spoken_digits(folder / "sounds")), batch_size=6, num_workers=0), {}
+        return (
+            network,
+            SpokenDigits(
+                root=str(write_spoken_digits(folder / "sounds")), batch_size=6, num_workers=0
+            ),
+            {},
+        )
 
     return {
         "published": images(
@@ -88,10 +99,14 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
             {"limit_train_batches": 4},
         ),
         "simclr": images(objective=judged_by(SimCLR())),
-        "vicreg": images(objective=judged_by(VICReg()), gradient_clip_norm=0.5, accumulate_batches=2),
+        "vicreg": images(
+            objective=judged_by(VICReg()), gradient_clip_norm=0.5, accumulate_batches=2
+        ),
         "supervised": images(objective=partial(Supervised, num_classes=10)),
         "loco": images(blocks=[["layer1", "layer2"], ["layer2", "layer3"], ["layer3", "layer4"]]),
-        "per_unit": images(blocks="per_unit", backbone_kwargs={**UNITS, "layers": [2, 1, 1, 1]}, recompute="units"),
+        "per_unit": images(
+            blocks="per_unit", backbone_kwargs={**UNITS, "layers": [2, 1, 1, 1]}, recompute="units"
+        ),
         "per_block": images(
             noise=[None, "channel", GaussianNoise("hw", 0.1), "all"],
             objectives=[None, None, judged_by(SimCLR()), partial(Supervised, num_classes=10)],
@@ -102,7 +117,12 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
             stop_epochs=[1, None, None, 2],
         ),
         "projectors": images(
-            projectors=[None, partial(Projector, widths=[8]), None, partial(Projector, widths=[8, 8])]
+            projectors=[
+                None,
+                partial(Projector, widths=[8]),
+                None,
+                partial(Projector, widths=[8, 8]),
+            ]
         ),
         "sequential": images(schedule=Sequential(), trainer={"max_epochs": 4}),
         "cached": images(
@@ -153,7 +173,9 @@ def hashes() -> dict[str, str]:
 def run() -> dict[str, str]:
     """The same in a process of its own, without the instructions that only some processors have."""
     command = [sys.executable, "-W", "ignore", __file__, "here"]
-    done = subprocess.run(command, env={**os.environ, **PLAIN}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, **PLAIN}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -164,5 +186,7 @@ if __name__ == "__main__":
         sys.path.insert(0, str(Path(__file__).parents[1]))
         print(json.dumps(hashes()))
     else:
-        WEIGHTS.write_text(json.dumps({"made_with": computed_with(), "hashes": run()}, indent=1) + "\n")
+        WEIGHTS.write_text(
+            json.dumps({"made_with": computed_with(), "hashes": run()}, indent=1) + "\n"
+        )
         print(WEIGHTS)

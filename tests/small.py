@@ -32,7 +32,9 @@ def small_network(**changes: Any) -> BlockwiseModule:
 
 def small_batch(size: int = 6, pixels: int = 32, dtype: torch.dtype = torch.float32) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    views = [torch.randn(size, 3, pixels, pixels, generator=generator, dtype=dtype) for _ in range(2)]
+    views = [
+        torch.randn(size, 3, pixels, pixels, generator=generator, dtype=dtype) for _ in range(2)
+    ]
     return Batch(views, torch.arange(size) % 3, torch.arange(size))
 
 
@@ -73,7 +75,8 @@ def assert_same_value_and_gradient(
     value: tuple[float, float] = (1e-10, 1e-12),
     gradient: tuple[float, float] = (1e-8, 1e-12),
 ) -> None:
-    """A computation and its plain reference, to (relative, absolute) tolerances; what is no scalar is weighted."""
+    """A computation and its plain reference, to (relative, absolute) tolerances; what is no scalar
+    is weighted."""
     torch.testing.assert_close(fast, slow, rtol=value[0], atol=value[1])
     weight = torch.randn_like(fast) if fast.ndim else torch.ones_like(fast)
     first, second = (torch.autograd.grad((out * weight).sum(), leaves) for out in (fast, slow))
@@ -86,4 +89,6 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )

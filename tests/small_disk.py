@@ -1,4 +1,5 @@
-"""A real disk of a few bytes, to be filled or made read-only; only where mounting is permitted (as root)."""
+"""A real disk of a few bytes, to be filled or made read-only; only where mounting is permitted (as
+root)."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, num_bytes: int) -> Iterator[Path]:
-    """A file system in memory, mounted while the block runs; the test is skipped where mounting is not permitted.
+    """A file system in memory, mounted while the block runs; the test is skipped where mounting is
+    not permitted.
 
     Args:
         folder: in which the mount point `disk` is made.

@@ -17,7 +17,10 @@ def test_a_target_is_of_the_median_ratio_turn_by_turn_and_may_be_a_lower_bound()
 
 def test_rows_come_back_from_their_file_with_paths_among_their_notes(tmp_path: Path) -> None:
     output = tmp_path / "new" / "rows.json"
-    save_rows([Row("P", "what", "plain", "s", [1.0], [2.0], 0.5, notes={"output": output, "steps": 3})], output)
+    save_rows(
+        [Row("P", "what", "plain", "s", [1.0], [2.0], 0.5, notes={"output": output, "steps": 3})],
+        output,
+    )
     (row,) = load_rows(output)
     assert (row.ours, row.theirs, row.met) == ([1.0], [2.0], True)
     assert row.notes == {"output": str(output), "steps": 3}

@@ -41,14 +41,18 @@ def stripes(steep: bool, number: int) -> np.ndarray:
 def sky_and_ground(light_above: bool, number: int) -> np.ndarray:
     draw = np.random.default_rng(number + 1000 * light_above)
     above, below = (0.85, 0.25) if light_above else (0.25, 0.85)
-    return np.clip(np.where(np.arange(48)[:, None] < 24, above, below) + draw.normal(0, 0.04, (48, 48)), 0, 1)
+    return np.clip(
+        np.where(np.arange(48)[:, None] < 24, above, below) + draw.normal(0, 0.04, (48, 48)), 0, 1
+    )
 
 
 def save_plain(values: np.ndarray, path: Path) -> None:
     Image.fromarray((values * 255).astype(np.uint8)).save(path)
 
 
-def folder(root: Path, save: Save, suffix: str, make: Callable[[bool, int], np.ndarray] = stripes) -> Path:
+def folder(
+    root: Path, save: Save, suffix: str, make: Callable[[bool, int], np.ndarray] = stripes
+) -> Path:
     for split, count in (("train", 16), ("val", 8)):
         for label in (False, True):
             place = root / split / f"class{int(label)}"
@@ -63,17 +67,24 @@ def probed(root: Path, run: Path) -> float:
     common = [*SMALL, f"--data.root={root}", f"--trainer.default_root_dir={run}"]
     assert main(["fit", *common]) == 0
     assert main(["test", *common, f"--model.checkpoint={run / 'checkpoints' / 'last.ckpt'}"]) == 0
-    return max(row["top1"] for row in json.loads((run / "probe" / "results.json").read_text())["rows"])
+    return max(
+        row["top1"] for row in json.loads((run / "probe" / "results.json").read_text())["rows"]
+    )
 
 
 @pytest.mark.parametrize(
-    ("kind", "suffix"), [("uint8", ".png"), ("uint16", ".png"), ("int32", ".tiff"), ("float32", ".tiff")]
+    ("kind", "suffix"),
+    [("uint8", ".png"), ("uint16", ".png"), ("int32", ".tiff"), ("float32", ".tiff")],
 )
-def test_deep_images_are_learned_from_like_plain_ones(tmp_path: Path, kind: str, suffix: str) -> None:
+def test_deep_images_are_learned_from_like_plain_ones(
+    tmp_path: Path, kind: str, suffix: str
+) -> None:
     """Case 1: every pixel white, or black, and probes at chance."""
     white = {"uint8": 255, "uint16": 60000, "int32": 60000, "float32": 1}[kind]
     root = folder(
-        tmp_path / "data", lambda values, path: Image.fromarray((values * white).astype(kind)).save(path), suffix
+        tmp_path / "data",
+        lambda values, path: Image.fromarray((values * white).astype(kind)).save(path),
+        suffix,
     )
     assert probed(root, tmp_path / "run") > 0.9
 
@@ -94,7 +105,10 @@ def test_photos_that_are_stored_upside_down_are_probed_upright(tmp_path: Path) -
     ("recipe", "remedy"),
     [
         ("BarlowTwinsViews", "add in_chans: 3 to --model.backbone_kwargs\n"),
-        ("CropViews", "add in_chans: 3 to --model.backbone_kwargs, or set --data.recipe.greyscale true\n"),
+        (
+            "CropViews",
+            "add in_chans: 3 to --model.backbone_kwargs, or set --data.recipe.greyscale true\n",
+        ),
     ],
 )
 def test_a_network_of_one_channel_is_told_what_this_recipe_can_do(
@@ -102,9 +116,13 @@ def test_a_network_of_one_channel_is_told_what_this_recipe_can_do(
 ) -> None:
     """Case 11: "change greyscale", which is a probability there."""
     root = folder(
-        tmp_path / "data", lambda values, path: Image.fromarray((values * 255).astype(np.uint8)).save(path), ".png"
+        tmp_path / "data",
+        lambda values, path: Image.fromarray((values * 255).astype(np.uint8)).save(path),
+        ".png",
     )
     one = "--model.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8], in_chans: 1}"
     arguments = [*SMALL, f"--data.root={root}", f"--data.recipe={recipe}", one]
     assert main(["fit", *arguments, f"--trainer.default_root_dir={tmp_path / 'run'}"]) == 1
-    assert capsys.readouterr().err.endswith(f"backbone: resnet18 takes 1 channels, the data makes 3: {remedy}")
+    assert capsys.readouterr().err.endswith(
+        f"backbone: resnet18 takes 1 channels, the data makes 3: {remedy}"
+    )

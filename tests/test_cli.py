@@ -68,8 +68,12 @@ def test_the_metrics_tell_every_blocks_loss_and_rate(trained: Path) -> None:
     rows = [row for row in read_metrics(trained) if row["block1/loss"]]
     assert [row["step"] for row in rows] == ["0", "1", "2"]
     for block in range(1, 5):
-        assert rows[0].keys() >= {f"block{block}/{name}" for name in ("loss", "lr", "on_diag", "off_diag", "val_loss")}
-        assert [float(row[f"block{block}/lr"]) for row in rows] == pytest.approx([0, 0.002 / 3, 0.004 / 3])
+        assert rows[0].keys() >= {
+            f"block{block}/{name}" for name in ("loss", "lr", "on_diag", "off_diag", "val_loss")
+        }
+        assert [float(row[f"block{block}/lr"]) for row in rows] == pytest.approx(
+            [0, 0.002 / 3, 0.004 / 3]
+        )
 
 
 def test_the_backbone_loads_into_plain_timm(trained: Path) -> None:
@@ -78,13 +82,19 @@ def test_the_backbone_loads_into_plain_timm(trained: Path) -> None:
 
 
 def test_the_saved_configuration_repeats_the_run_bitwise(trained: Path, tmp_path: Path) -> None:
-    arguments = ["fit", f"--config={trained / 'config.yaml'}", f"--trainer.default_root_dir={tmp_path}"]
+    arguments = [
+        "fit",
+        f"--config={trained / 'config.yaml'}",
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
     assert main(arguments) == 0
     first, second = (load_file(folder / "backbone.safetensors") for folder in (trained, tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_test_needs_nothing_but_the_checkpoint(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_needs_nothing_but_the_checkpoint(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = trained / "checkpoints" / "last.ckpt"
     assert main(["test", f"--model.checkpoint={checkpoint}"]) == 0
     results = json.loads((trained / "probe" / "results.json").read_text())
@@ -107,13 +117,20 @@ def test_probes_train_for_their_own_epochs_not_the_runs(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epochs: list[int] = []
-    monkeypatch.setattr(LinearProbe, "on_train_epoch_end", lambda self: epochs.append(self.current_epoch))
+    monkeypatch.setattr(
+        LinearProbe, "on_train_epoch_end", lambda self: epochs.append(self.current_epoch)
+    )
     checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
-    assert main(["test", checkpoint, "--probe.epochs=5", f"--trainer.default_root_dir={tmp_path}"]) == 0
+    assert (
+        main(["test", checkpoint, "--probe.epochs=5", f"--trainer.default_root_dir={tmp_path}"])
+        == 0
+    )
     assert epochs == [0, 1, 2, 3, 4]
 
 
-def test_an_end_to_end_checkpoint_is_probed_under_the_blockwise_configuration(tmp_path: Path) -> None:
+def test_an_end_to_end_checkpoint_is_probed_under_the_blockwise_configuration(
+    tmp_path: Path,
+) -> None:
     run, probed = tmp_path / "run", tmp_path / "probed"
     assert fit(run, "--model.blocks=end_to_end") == 0
     checkpoint = f"--model.checkpoint={run / 'checkpoints' / 'last.ckpt'}"
@@ -134,19 +151,32 @@ def test_an_overlay_changes_how_a_run_is_evaluated(
     """Fine-tuning on a tenth of the labels, upon the run's own network and data."""
     checkpoint = trained / "checkpoints" / "last.ckpt"
     before = checkpoint.read_bytes()
-    overlay = ["--config=probe_semi_10pct.yaml", "--probe.epochs=1", f"--trainer.default_root_dir={tmp_path}"]
+    overlay = [
+        "--config=probe_semi_10pct.yaml",
+        "--probe.epochs=1",
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
     assert main(["test", f"--model.checkpoint={checkpoint}", *overlay]) == 0
     folder = tmp_path / "finetune_0.1"
     results = json.loads((folder / "results.json").read_text())
     (row,) = results["rows"]
-    assert (row["stage"], row["index"], row["feature"], row["lr"]) == ("layer4", 4, "finetuned", 0.5)
+    assert (row["stage"], row["index"], row["feature"], row["lr"]) == (
+        "layer4",
+        4,
+        "finetuned",
+        0.5,
+    )
     assert results["dataset"] == "digits"
     assert (folder / "accuracy_by_block.png").read_bytes().startswith(b"\x89PNG")
-    assert "Fine-tuning with 10% of the labels on digits" in " ".join(capsys.readouterr().out.split())
+    assert "Fine-tuning with 10% of the labels on digits" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert checkpoint.read_bytes() == before
 
 
-def test_a_backbone_without_its_run_is_probed_under_the_given_grouping(trained: Path, tmp_path: Path) -> None:
+def test_a_backbone_without_its_run_is_probed_under_the_given_grouping(
+    trained: Path, tmp_path: Path
+) -> None:
     """A file of weights says nothing of blocks; it gives what the checkpoint gives."""
     tops = []
     for name in ("backbone.safetensors", "checkpoints/last.ckpt"):
@@ -158,7 +188,9 @@ def test_a_backbone_without_its_run_is_probed_under_the_given_grouping(trained: 
     assert tops[0] == tops[1]
 
 
-def test_validate_and_predict(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_and_predict(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
     folder = f"--trainer.default_root_dir={tmp_path}"
     assert main(["validate", checkpoint, folder]) == 0
@@ -173,7 +205,9 @@ def test_validate_and_predict(trained: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    curve = "--model.lr_schedule=ConstantLR"  # so that the length of the first part does not show in it
+    curve = (
+        "--model.lr_schedule=ConstantLR"  # so that the length of the first part does not show in it
+    )
     assert fit(whole, "--trainer.max_epochs=3", curve) == 0
     assert fit(parts, "--trainer.max_epochs=1", curve) == 0
     assert fit(parts, "--trainer.max_epochs=3", curve, "--ckpt_path=last") == 0
@@ -186,7 +220,10 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ("--model.objective.projector.widths=[4,4]", "this checkpoint does not fit this network: other shapes"),
+        (
+            "--model.objective.projector.widths=[4,4]",
+            "this checkpoint does not fit this network: other shapes",
+        ),
         ("--model.blocks=end_to_end", "this checkpoint was trained with blocks"),
     ],
 )
@@ -196,18 +233,29 @@ def test_another_networks_run_is_not_gone_on_with(
     checkpoint = trained / "checkpoints" / "last.ckpt"
     before = (trained / "config.yaml").read_bytes()
     assert fit(trained, change, f"--ckpt_path={checkpoint}", "--trainer.max_epochs=3") == 1
-    assert f"resume: {change.removeprefix('--').split('=')[0].split('.')[0]}." in capsys.readouterr().err
+    assert (
+        f"resume: {change.removeprefix('--').split('=')[0].split('.')[0]}."
+        in capsys.readouterr().err
+    )
     assert fit(trained, change, f"--ckpt_path={checkpoint}", "--accept_changes=true") == 1
     assert complaint in capsys.readouterr().err
     assert not (trained / "changes.csv").exists()
     assert (trained / "config.yaml").read_bytes() == before
 
 
-def test_a_run_with_a_part_of_its_own_for_one_block_is_repeated_from_its_configuration(tmp_path: Path) -> None:
+def test_a_run_with_a_part_of_its_own_for_one_block_is_repeated_from_its_configuration(
+    tmp_path: Path,
+) -> None:
     narrow = "{class_path: blocklearn.Projector, init_args: {widths: [4]}}"
-    changes = [f"--model.projectors=[null, {narrow}, null, null]", "--model.noise=[none, all, hw, none]"]
+    changes = [
+        f"--model.projectors=[null, {narrow}, null, null]",
+        "--model.noise=[none, all, hw, none]",
+    ]
     assert fit(tmp_path / "one", *changes) == 0
-    assert yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())["model"]["projectors"][0] is None
+    assert (
+        yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())["model"]["projectors"][0]
+        is None
+    )
     arguments = [
         "fit",
         f"--config={tmp_path / 'one' / 'config.yaml'}",
@@ -223,27 +271,36 @@ def test_how_a_run_was_cut_short_does_not_cut_short_its_evaluation(tmp_path: Pat
     checkpoint = f"--model.checkpoint={tmp_path / 'checkpoints' / 'last.ckpt'}"
     assert main(["test", checkpoint]) == 0
     results = json.loads((tmp_path / "probe" / "results.json").read_text())
-    top1 = results["rows"][0]["top1"] / 100 * 360  # of all 360 held-out digits a whole number is right
+    # of all 360 held-out digits a whole number is right
+    top1 = results["rows"][0]["top1"] / 100 * 360
     assert top1 == pytest.approx(round(top1), abs=1e-3)
     assert results["settings"]["labelled_part"] == 1
 
 
-def test_an_evaluation_of_another_kind_replaces_no_other(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_evaluation_of_another_kind_replaces_no_other(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
     assert main(["test", checkpoint, "--probe.labelled_part=0.1", "--probe.batch_size=16"]) == 0
-    assert "Linear probes with 10% of the labels on digits" in " ".join(capsys.readouterr().out.split())
+    assert "Linear probes with 10% of the labels on digits" in " ".join(
+        capsys.readouterr().out.split()
+    )
     results = json.loads((trained / "probe_0.1" / "results.json").read_text())
     assert results["settings"]["labelled_part"] == 0.1
 
 
-def test_a_trained_run_is_not_overwritten(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trained_run_is_not_overwritten(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (trained / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     assert fit(trained) == 1
     assert "holds a trained run already: go on with --resume auto" in capsys.readouterr().err
     assert (trained / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
 
 
-def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_folder_every_run_gets_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["fit", *SMALL]) == 0
@@ -257,8 +314,16 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
     [
         (["--model.backbon=resnet18"], 2, "Did you mean model.backbone?"),
         (["--model.objective.pooling.widht=5"], 2, "'widht' is not accepted. Did you mean width?"),
-        (["--data.target=speaker"], 2, "This data set has one labelling only, no targets to choose from"),
-        (["--data.recipe.colour=device"], 2, "'colour' is not accepted. It is for BarlowTwinsViews, SmallImageViews"),
+        (
+            ["--data.target=speaker"],
+            2,
+            "This data set has one labelling only, no targets to choose from",
+        ),
+        (
+            ["--data.recipe.colour=device"],
+            2,
+            "'colour' is not accepted. It is for BarlowTwinsViews, SmallImageViews",
+        ),
         (
             ["--model.recompute=all"],
             2,
@@ -277,8 +342,16 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
             "no stage 'layer9'; its stages are layer1",
         ),
         (["--model.blocks=sideways"], 2, "per_stage"),
-        (["--data=CIFAR10", "--data.root=/nowhere"], 1, "CIFAR-10 is not in /nowhere/cifar-10-batches-py"),
-        (["--data=ImageFolder", "--data.root=/nowhere"], 1, "there is no folder /nowhere; name one with --data.root"),
+        (
+            ["--data=CIFAR10", "--data.root=/nowhere"],
+            1,
+            "CIFAR-10 is not in /nowhere/cifar-10-batches-py",
+        ),
+        (
+            ["--data=ImageFolder", "--data.root=/nowhere"],
+            1,
+            "there is no folder /nowhere; name one with --data.root",
+        ),
         (["--data.batch_size=1"], 1, "a batch of 1 sample"),
         (["--data.batch_size=5000"], 1, "fewer than one batch of 5000"),
         (["--model.checkpoint=/nowhere.ckpt"], 1, "there is no file /nowhere.ckpt"),
@@ -290,12 +363,28 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
             "pooling and projector cannot be null; GlobalPooling is the plain mean",
         ),
         (["--model.optimizer.lr=-1"], 1, "optimizer: Invalid learning rate: -1"),
-        (["--model.objective.pooling=LocalPooling", "--model.objective.pooling.grid=9"], 1, "positions, not 9 a side"),
+        (
+            ["--model.objective.pooling=LocalPooling", "--model.objective.pooling.grid=9"],
+            1,
+            "positions, not 9 a side",
+        ),
         (["--model.objective.pooling.kernel_size=5"], 1, "kernel_size is 1 or 3, got 5"),
         (["--model.objective.criterion.lambd=-1"], 1, "BarlowTwins needs lambd >= 0"),
-        (["--model.schedule=Sequential", "--model.schedule.shares=[1,1]"], 1, "2 shares for 4 blocks"),
-        (["--trainer.gradient_clip_val=1"], 1, "--model.gradient_clip_norm 1 does it block by block"),
-        (["--trainer.accumulate_grad_batches=2"], 1, "--model.accumulate_batches 2 does it block by block"),
+        (
+            ["--model.schedule=Sequential", "--model.schedule.shares=[1,1]"],
+            1,
+            "2 shares for 4 blocks",
+        ),
+        (
+            ["--trainer.gradient_clip_val=1"],
+            1,
+            "--model.gradient_clip_norm 1 does it block by block",
+        ),
+        (
+            ["--trainer.accumulate_grad_batches=2"],
+            1,
+            "--model.accumulate_batches 2 does it block by block",
+        ),
         (
             ["--model.backbone=vgg11"],
             1,
@@ -309,7 +398,11 @@ def test_without_a_folder_every_run_gets_its_own(tmp_path: Path, monkeypatch: py
     ],
 )
 def test_bad_input_is_one_clear_line_before_any_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, complaint: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    complaint: str,
 ) -> None:
     try:
         returned = fit(tmp_path, *arguments)
@@ -322,7 +415,9 @@ def test_bad_input_is_one_clear_line_before_any_training(
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_what_only_passes_arguments_on_is_not_suggested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_only_passes_arguments_on_is_not_suggested(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for wrong in ("arg", "kwarg"):
         with pytest.raises(SystemExit):
             fit(tmp_path, f"--data.{wrong}=1")
@@ -339,13 +434,21 @@ def test_what_only_passes_arguments_on_is_not_suggested(tmp_path: Path, capsys: 
             "SpokenDigits",
             "SpokenDigits is sound, and the recipe is one for images: .*--data.recipe Window",
         ),
-        ("gim_fsdd", "Digits", "the recipe WindowViews is one for sound, the data set has images; choose one"),
+        (
+            "gim_fsdd",
+            "Digits",
+            "the recipe WindowViews is one for sound, the data set has images; choose one",
+        ),
     ],
 )
 def test_a_recipe_of_the_other_kind_of_data_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str, data: str, complaint: str
 ) -> None:
-    arguments = [f"--config={config}.yaml", f"--data={data}", f"--trainer.default_root_dir={tmp_path}"]
+    arguments = [
+        f"--config={config}.yaml",
+        f"--data={data}",
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
     assert main(["fit", *arguments]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert re.search(complaint, line)
@@ -359,7 +462,9 @@ def test_a_part_is_not_chosen_over_the_digits_recipe_by_accident(
     assert "needs a configuration to change: name one with --config" in capsys.readouterr().err
 
 
-def test_an_unknown_key_in_a_file_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_key_in_a_file_names_the_nearest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text("model:\n  backbon: resnet18\n")
     with pytest.raises(SystemExit) as stop:
@@ -370,7 +475,9 @@ def test_an_unknown_key_in_a_file_names_the_nearest(tmp_path: Path, capsys: pyte
     assert "Did you mean model.backbone?" in line
 
 
-def test_a_checkpoint_that_does_not_fit_is_one_clear_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_that_does_not_fit_is_one_clear_line(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [
         "test",
         *SMALL,
@@ -378,23 +485,32 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_line(trained: Path, capsys:
         "--model.backbone=resnet34",
     ]
     assert main(arguments) == 1
-    assert "was trained with backbone resnet18, this configuration says resnet34" in capsys.readouterr().err
+    assert (
+        "was trained with backbone resnet18, this configuration says resnet34"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["flags", "yaml"])
 def test_a_stranger_adds_parts_by_their_class_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """The criterion, pooling, noise and schedule that docs/extending.md shows, from a file outside of the package."""
+    """The criterion, pooling, noise and schedule that docs/extending.md shows, from a file outside
+    of the package."""
     text = (ROOT / "docs" / "extending.md").read_text()
     (tmp_path / "my_parts.py").write_text(text.split("```python\n")[1].split("```")[0])
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
-    command = text.split("```\nPYTHONPATH=. blocklearn ")[1].split("```")[0].replace("\\", "").split()
+    command = (
+        text.split("```\nPYTHONPATH=. blocklearn ")[1].split("```")[0].replace("\\", "").split()
+    )
     changes = [command[3:], [f"--config={tmp_path / 'own.yaml'}"]][number]
     assert fit(tmp_path / "run", *changes) == 0
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["model"]
-    assert (saved["schedule"]["class_path"], saved["noise"]["init_args"]["part"]) == ("my_parts.OneEpochApart", 0.2)
+    assert (saved["schedule"]["class_path"], saved["noise"]["init_args"]["part"]) == (
+        "my_parts.OneEpochApart",
+        0.2,
+    )
     row = read_metrics(tmp_path / "run")[0]
     assert row["block1/loss"]
     assert not row.get("block2/loss"), "block 2 begins an epoch later"
@@ -405,7 +521,9 @@ def test_a_stranger_adds_parts_by_their_class_path(
 
 def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    load, train, back = [part.split("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]]
+    load, train, back = [
+        part.split("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]
+    ]
     quick = "fast_dev_run=True, enable_progress_bar=False, accelerator='cpu', logger=False"
     exec(train.replace("max_epochs=10", quick), {})
     assert fit(tmp_path) == 0

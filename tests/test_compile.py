@@ -9,9 +9,9 @@ import yaml
 from torch import Tensor, nn
 
 from blocklearn import BlockwiseModule
-from blocklearn.blocks.bare import NoObjective
-from blocklearn.blocks.patches import Patches
-from blocklearn.run_folder import shipped_configs
+from blocklearn.backbones.patches import Patches
+from blocklearn.blocks.without_objectives import NoObjective
+from blocklearn.runs.run_folder import shipped_configs
 
 PARTS = ("backbone", "blocks", "backbone_kwargs", "small_stem", "patches")
 
@@ -22,15 +22,20 @@ def networks() -> dict[str, dict[str, Any]]:
     for path in sorted(shipped_configs().glob("*.yaml")):
         model = yaml.safe_load(path.read_text()).get("model") or {}
         if "backbone" in model:
-            found.setdefault(json.dumps([model.get(part) for part in PARTS]), {"name": path.stem, **model})
+            found.setdefault(
+                json.dumps([model.get(part) for part in PARTS]), {"name": path.stem, **model}
+            )
     return {
-        model["name"]: {part: model[part] for part in PARTS if model.get(part) is not None} for model in found.values()
+        model["name"]: {part: model[part] for part in PARTS if model.get(part) is not None}
+        for model in found.values()
     }
 
 
 def inputs(model: dict[str, Any], network: BlockwiseModule) -> list[Tensor]:
     """A batch, a smaller one, and one of another size where the recipe cuts no patches."""
-    channels = next(m.in_channels for m in network.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d)))
+    channels = next(
+        m.in_channels for m in network.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d))
+    )
     shapes = [(4, channels, 64, 64), (2, channels, 64, 64), (2, channels, 96, 96)]
     if "speech" in model["backbone"]:
         shapes = [(4, 1, 2560), (2, 1, 2560), (1, 1, 4000)]
@@ -42,7 +47,9 @@ def inputs(model: dict[str, Any], network: BlockwiseModule) -> list[Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # which the compiler looks at
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # which the compiler looks at
 @pytest.mark.parametrize("name", networks())
 def test_every_shipped_network_runs_compiled_at_changing_sizes(name: str) -> None:
     """Case 9: stages of other widths looked like one function of changing shapes."""

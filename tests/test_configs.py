@@ -9,14 +9,16 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from blocklearn import BlockwiseModule, UserError
-from blocklearn.cli import BlocklearnCLI
-from blocklearn.config_files import locate_configs
+from blocklearn.cli.app import BlocklearnCLI
+from blocklearn.cli.config_files import locate_configs
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.evaluation.linear_probe import ProbeSettings
-from blocklearn.run_folder import find_config, shipped_configs
+from blocklearn.runs.run_folder import find_config, shipped_configs
 
 CONFIGS = sorted(shipped_configs().glob("*.yaml"))
-OVERLAYS = [path for path in CONFIGS if path.name.startswith("probe_")]  # they stack upon a run's own
+OVERLAYS = [
+    path for path in CONFIGS if path.name.startswith("probe_")
+]  # they stack upon a run's own
 RECIPES = [path for path in CONFIGS if path not in OVERLAYS]
 
 
@@ -49,7 +51,9 @@ def test_an_overlay_changes_the_evaluation_of_any_recipe(path: Path) -> None:
     content = yaml.safe_load(path.read_text())
     target = content.get("data", {}).get("init_args", {}).get("target")
     assert content.keys() == ({"trainer", "data", "probe"} if target else {"trainer", "probe"})
-    assert content["probe"].keys() | {"backbone_lr"} == {field.name for field in fields(ProbeSettings)}
+    assert content["probe"].keys() | {"backbone_lr"} == {
+        field.name for field in fields(ProbeSettings)
+    }
     for data in DATA_WITH[target]:
         chosen = ["--data", data, "--data.root", "own"] if target else []
         recipe = ["--config", str(find_config("bt_digits.yaml")), *chosen]
@@ -57,7 +61,10 @@ def test_an_overlay_changes_the_evaluation_of_any_recipe(path: Path) -> None:
         assert parsed.probe.as_dict() == {"backbone_lr": 0.005, **content["probe"]}
         assert parsed.data.class_path.endswith(data)
         if target:
-            assert (parsed.data.init_args.target, str(parsed.data.init_args.root)) == (target, "own")
+            assert (parsed.data.init_args.target, str(parsed.data.init_args.root)) == (
+                target,
+                "own",
+            )
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -81,7 +88,9 @@ def test_the_command_line_accepts_a_config_by_its_bare_name(
         assert "backbone:" in capsys.readouterr().out
 
 
-def test_a_file_of_that_name_in_the_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_that_name_in_the_folder_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bt_digits.yaml").touch()
     assert find_config("bt_digits.yaml") == Path("bt_digits.yaml")
@@ -93,7 +102,9 @@ def test_an_unknown_config_names_the_nearest() -> None:
 
 
 def test_several_configs_stack() -> None:
-    located = locate_configs(["fit", "--config", "bt_digits.yaml", "-c", "bt_blockwise.yaml", "--config=bt_digits"])
+    located = locate_configs(
+        ["fit", "--config", "bt_digits.yaml", "-c", "bt_blockwise.yaml", "--config=bt_digits"]
+    )
     assert [Path(arg.removeprefix("--config=")).name for arg in located.args if ".yaml" in arg] == [
         "bt_digits.yaml",
         "bt_blockwise.yaml",
@@ -112,7 +123,9 @@ def test_a_sweep_asks_for_nothing_that_its_recipe_refuses(path: Path) -> None:
     assert all(len(options) > 1 for options in values.values())
     for name, options in values.items():
         for option in options:
-            parsed = parser().parse_args(["--config", str(recipe), f"--{name}={option}"])  # as wandb's agent says it
+            parsed = parser().parse_args(
+                ["--config", str(recipe), f"--{name}={option}"]
+            )  # as wandb's agent says it
             assert parsed.model.backbone == yaml.safe_load(recipe.read_text())["model"]["backbone"]
 
 
@@ -122,7 +135,17 @@ def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
     import sys
 
     root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(root)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(root),
+    ]
     subprocess.run(command, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())

@@ -1,4 +1,5 @@
-"""Every shipped recipe, and every choice on every axis, takes two steps on small images and moves every block."""
+"""Every shipped recipe, and every choice on every axis, takes two steps on small images and moves
+every block."""
 
 from functools import partial
 from pathlib import Path
@@ -39,10 +40,16 @@ from blocklearn.optim.warmup_cosine import ConstantLR
 
 ONE_UNIT: dict[str, Any] = {"layers": [1, 1, 1, 1]}
 OWN_ENCODERS: dict[str, dict[str, Any]] = {
-    "gim_resnet": {"layers": [1, 1, 1], "channels": [8, 8, 8]},  # in NHWC, oneDNN's AVX2 kernels overrun on 4
+    "gim_resnet": {
+        "layers": [1, 1, 1],
+        "channels": [8, 8, 8],
+    },  # in NHWC, oneDNN's AVX2 kernels overrun on 4
     "gim_speech": {"channels": 8},
 }
-VIT = {"backbone": "vit_tiny_patch16_224", "backbone_kwargs": {"img_size": 32, "patch_size": 8, "depth": 4}}
+VIT = {
+    "backbone": "vit_tiny_patch16_224",
+    "backbone_kwargs": {"img_size": 32, "patch_size": 8, "depth": 4},
+}
 FAMILIES: dict[str, dict[str, Any]] = {
     "resnet18": {},
     "resnet50d": ONE_UNIT,
@@ -55,7 +62,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "convnext_atto": {},
     "vit_tiny_patch16_224": VIT["backbone_kwargs"],
     "deit_tiny_distilled_patch16_224": VIT["backbone_kwargs"],
-    "swin_tiny_patch4_window7_224": {"img_size": 32, "window_size": 2, "patch_size": 1, "depths": [1, 1, 1, 1]},
+    "swin_tiny_patch4_window7_224": {
+        "img_size": 32,
+        "window_size": 2,
+        "patch_size": 1,
+        "depths": [1, 1, 1, 1],
+    },
 }
 
 
@@ -64,9 +76,13 @@ def assert_two_steps_move_every_block(
 ) -> None:
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     data = data or small_data(batch_size=4, num_images=16)
-    small_trainer(folder, max_epochs=-1, max_steps=2 * len(network.walked)).fit(network, datamodule=data)
+    small_trainer(folder, max_epochs=-1, max_steps=2 * len(network.walked)).fit(
+        network, datamodule=data
+    )
     for block in network.walked:
-        names = [f"blocks.{block.index}.{name}" for name, p in block.named_parameters() if p.ndim > 1]
+        names = [
+            f"blocks.{block.index}.{name}" for name, p in block.named_parameters() if p.ndim > 1
+        ]
         after = dict(network.named_parameters())
         assert any(not torch.equal(after[name], before[name]) for name in names), block.name
     assert all(torch.isfinite(p).all() for p in network.parameters())
@@ -85,8 +101,16 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     changes += ["--model.lr_schedule.warmup_epochs=0"] if "ConstantLR" not in text else []
     changes += ["--model.objective.projector.widths=[8, 8]"] if "projector" in text else []
     if kind == "gim_speech":
-        write = write_librispeech if "class_path: blocklearn.data.LibriSpeech" in text else write_spoken_digits
-        changes += [f"--data.root={write(tmp_path / 'sounds')}", "--data.batch_size=4", "--data.num_workers=0"]
+        write = (
+            write_librispeech
+            if "class_path: blocklearn.data.LibriSpeech" in text
+            else write_spoken_digits
+        )
+        changes += [
+            f"--data.root={write(tmp_path / 'sounds')}",
+            "--data.batch_size=4",
+            "--data.num_workers=0",
+        ]
     parts = parser().instantiate(parser().parse_args(["--config", str(path), *changes]))
     data = parts.data if kind == "gim_speech" else small_images(parts)
     assert_two_steps_move_every_block(parts.model, tmp_path, data)
@@ -101,14 +125,22 @@ def small_images(parts: Any) -> ImageDataModule:
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
-def test_an_evaluation_takes_two_epochs_and_leaves_the_network_as_it_is(path: Path, tmp_path: Path) -> None:
+def test_an_evaluation_takes_two_epochs_and_leaves_the_network_as_it_is(
+    path: Path, tmp_path: Path
+) -> None:
     seed_everything(0, verbose=False)
-    settings = ProbeSettings(**{**yaml.safe_load(path.read_text())["probe"], "epochs": 2, "batch_size": 8})
+    settings = ProbeSettings(
+        **{**yaml.safe_load(path.read_text())["probe"], "epochs": 2, "batch_size": 8}
+    )
     network = small_network()
     before = weights(network)
     evaluate = run_fine_tune if settings.finetune else run_linear_probe
-    rows = evaluate(network, small_data(num_images=64), settings, small_trainer(tmp_path, max_epochs=2))
-    assert [row.feature for row in rows] == (["finetuned"] if settings.finetune else ["raw", "head"] * 4)
+    rows = evaluate(
+        network, small_data(num_images=64), settings, small_trainer(tmp_path, max_epochs=2)
+    )
+    assert [row.feature for row in rows] == (
+        ["finetuned"] if settings.finetune else ["raw", "head"] * 4
+    )
     assert all(0 <= row.top1 <= row.top5 <= 100 for row in rows)
     assert same_weights(before, weights(network))
 
@@ -119,16 +151,22 @@ def test_a_family_takes_two_steps(name: str, tmp_path: Path) -> None:
     assert_two_steps_move_every_block(network, tmp_path)
 
 
-@pytest.mark.parametrize("criterion", [BarlowTwins(), SimCLR(), VICReg()], ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize(
+    "criterion", [BarlowTwins(), SimCLR(), VICReg()], ids=lambda c: type(c).__name__
+)
 def test_a_criterion_takes_two_steps(criterion: Any, tmp_path: Path) -> None:
-    assert_two_steps_move_every_block(small_network(objective=partial(OBJECTIVE, criterion=criterion)), tmp_path)
+    assert_two_steps_move_every_block(
+        small_network(objective=partial(OBJECTIVE, criterion=criterion)), tmp_path
+    )
 
 
 @pytest.mark.parametrize(
     "objective",
     [
         partial(Supervised, num_classes=4),
-        partial(Combined, objectives=[OBJECTIVE, partial(Supervised, num_classes=4)], weights=[1, 0.1]),
+        partial(
+            Combined, objectives=[OBJECTIVE, partial(Supervised, num_classes=4)], weights=[1, 0.1]
+        ),
     ],
     ids=["supervised", "beside a self-supervised one"],
 )
@@ -141,7 +179,9 @@ CONTRASTS = {
     "same sequence": {"sampling": "same_sequence"},
     "whole sequence": {"window": None},
     "autoregressive": {"context": partial(RecurrentContext, hidden=4)},
-    "without backpropagation through time": {"context": partial(RecurrentContext, hidden=4, bptt=False)},
+    "without backpropagation through time": {
+        "context": partial(RecurrentContext, hidden=4, bptt=False)
+    },
 }
 SPEECH: dict[str, Any] = {"backbone": "gim_speech_8k", "backbone_kwargs": {"channels": 6}}
 
@@ -155,8 +195,12 @@ def test_a_contrast_over_time_takes_two_steps(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("blocks", ["per_stage", "end_to_end"])
 def test_labels_train_speech(blocks: Any, tmp_path: Path) -> None:
-    data = SpokenDigits(write_spoken_digits(tmp_path / "sounds"), target="speaker", batch_size=4, num_workers=0)
-    network = BlockwiseModule(partial(Supervised, num_classes=data.num_classes), blocks=blocks, **SPEECH)
+    data = SpokenDigits(
+        write_spoken_digits(tmp_path / "sounds"), target="speaker", batch_size=4, num_workers=0
+    )
+    network = BlockwiseModule(
+        partial(Supervised, num_classes=data.num_classes), blocks=blocks, **SPEECH
+    )
     assert_two_steps_move_every_block(network, tmp_path, data)
 
 
@@ -176,9 +220,13 @@ POOLINGS = {
 @pytest.mark.parametrize("name", POOLINGS)
 def test_a_pooling_takes_two_steps(name: str, tmp_path: Path) -> None:
     pooling, backbone = POOLINGS[name]
-    objective = partial(JointEmbedding, pooling=pooling, projector=partial(Projector, widths=[16, 16]))
+    objective = partial(
+        JointEmbedding, pooling=pooling, projector=partial(Projector, widths=[16, 16])
+    )
     data = small_data(batch_size=4, num_images=16, image_size=32 if backbone else 64)
-    assert_two_steps_move_every_block(small_network(objective=objective, **backbone), tmp_path, data)
+    assert_two_steps_move_every_block(
+        small_network(objective=objective, **backbone), tmp_path, data
+    )
 
 
 WALKS: dict[str, dict[str, Any]] = {
@@ -186,7 +234,10 @@ WALKS: dict[str, dict[str, Any]] = {
     "sequential": {"schedule": Sequential()},
     "sequential by shares": {"schedule": Sequential([1, 1, 2, 4])},
     "end to end": {"blocks": "end_to_end"},
-    "a block a unit": {"blocks": "per_unit", "backbone_kwargs": {"layers": [2, 1, 1, 1], "channels": [8, 8, 16, 16]}},
+    "a block a unit": {
+        "blocks": "per_unit",
+        "backbone_kwargs": {"layers": [2, 1, 1, 1], "channels": [8, 8, 16, 16]},
+    },
     "merged": {"blocks": [["layer1", "layer2"], ["layer3", "layer4"]]},
     "overlapping": {"blocks": [["layer1", "layer2"], ["layer2", "layer3"], ["layer3", "layer4"]]},
     "stem apart": {"blocks": [["stem"], ["layer1"], ["layer2"], ["layer3"], ["layer4"]]},
@@ -197,4 +248,6 @@ WALKS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", WALKS)
 def test_a_schedule_a_grouping_and_a_noise_take_two_steps(name: str, tmp_path: Path) -> None:
-    assert_two_steps_move_every_block(small_network(lr_schedule=ConstantLR(), **WALKS[name]), tmp_path)
+    assert_two_steps_move_every_block(
+        small_network(lr_schedule=ConstantLR(), **WALKS[name]), tmp_path
+    )

@@ -1,4 +1,5 @@
-"""Runs in processes of their own that are stopped, killed and started again, as schedulers do it."""
+"""Runs in processes of their own that are stopped, killed and started again, as schedulers do
+it."""
 
 import os
 import random
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from test_cli import SMALL, read_metrics
 
-from blocklearn.run_folder import RunFolder
+from blocklearn.runs.run_folder import RunFolder
 
 BATCHES, EPOCHS = 8, 3
 LONGER = [
@@ -43,7 +44,9 @@ def start(folder: Path, *changes: str, under: tuple[str, ...] = ()) -> "subproce
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # as here: sums in another order are other sums
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job would ignore it
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a background job would ignore it
         start_new_session=True,
     )
 
@@ -57,14 +60,20 @@ def has_learned(folder: Path, process: "subprocess.Popen[str]") -> None:
 def child_of(process: "subprocess.Popen[str]") -> int:
     """The other rank, which rank 0 started."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    (rank1,) = [int(child) for child in children if b"blocklearn" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    (rank1,) = [
+        int(child)
+        for child in children
+        if b"blocklearn" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
     return rank1
 
 
 def assert_same_run(whole: Path, other: Path) -> None:
     first, second = (load_file(RunFolder(folder).backbone) for folder in (whole, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert [row["step"] for row in read_metrics(other)] == [row["step"] for row in read_metrics(whole)]
+    assert [row["step"] for row in read_metrics(other)] == [
+        row["step"] for row in read_metrics(whole)
+    ]
 
 
 def finish(process: "subprocess.Popen[str]") -> None:
@@ -90,7 +99,9 @@ def whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", range(20))
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 143)])
-def test_a_signal_at_any_moment_loses_no_batch(whole: Path, tmp_path: Path, name: str, status: int, turn: int) -> None:
+def test_a_signal_at_any_moment_loses_no_batch(
+    whole: Path, tmp_path: Path, name: str, status: int, turn: int
+) -> None:
     process = start(tmp_path)
     has_learned(tmp_path, process)
     time.sleep(random.Random(turn).random() * 1.5)
@@ -101,7 +112,8 @@ def test_a_signal_at_any_moment_loses_no_batch(whole: Path, tmp_path: Path, name
         (line,) = complaints.strip().splitlines()
         state = torch.load(RunFolder(tmp_path).last_checkpoint, weights_only=True)
         assert line.startswith(
-            f"blocklearn: stopped by {name} at batch {state['global_step']}, its state is saved; to go on"
+            f"blocklearn: stopped by {name} at batch {state['global_step']}, its state is saved; "
+            "to go on"
         )
         assert line.endswith(f"--trainer.default_root_dir {tmp_path} --resume auto")
         assert not RunFolder(tmp_path).backbone.exists()
@@ -123,14 +135,20 @@ def test_a_signal_to_either_of_two_processes_ends_both_at_one_batch(
     _, complaints = process.communicate(timeout=60)
     if process.returncode:
         assert process.returncode == 143, complaints
-        assert complaints.strip().splitlines()[-1].startswith(f"blocklearn: stopped by {name} at batch")
+        assert (
+            complaints.strip()
+            .splitlines()[-1]
+            .startswith(f"blocklearn: stopped by {name} at batch")
+        )
         finish(start(tmp_path, *TWO))
     assert_same_run(whole_of_two, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_dies_is_named_and_takes_the_others_with_it(whole_of_two: Path, tmp_path: Path, rank: int) -> None:
+def test_a_rank_that_dies_is_named_and_takes_the_others_with_it(
+    whole_of_two: Path, tmp_path: Path, rank: int
+) -> None:
     process = start(tmp_path, *TWO)
     has_learned(tmp_path, process)
     other = child_of(process)
@@ -139,7 +157,10 @@ def test_a_rank_that_dies_is_named_and_takes_the_others_with_it(whole_of_two: Pa
     assert process.returncode != 0
     last = complaints.strip().splitlines()[-1]
     assert last.startswith("blocklearn: error: ")
-    assert f"rank {rank} (process {other if rank else process.pid}) ended before the run did; start the same" in last
+    assert (
+        f"rank {rank} (process {other if rank else process.pid}) ended before the run did; start "
+        "the same" in last
+    )
     assert "Traceback" not in complaints
     finish(start(tmp_path, *TWO))
     assert_same_run(whole_of_two, tmp_path)
@@ -149,13 +170,27 @@ def test_a_rank_that_dies_is_named_and_takes_the_others_with_it(whole_of_two: Pa
 def test_torchrun_starts_a_killed_rank_again_and_the_run_ends_as_if_nothing_had_been(
     whole_of_two: Path, tmp_path: Path
 ) -> None:
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--max-restarts=2", "--standalone")
+    torchrun = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--max-restarts=2",
+        "--standalone",
+    )
     process = start(tmp_path, *TWO, under=torchrun)
     while not RunFolder(tmp_path).last_checkpoint.exists():
         assert process.poll() is None
         time.sleep(0.05)
-    workers = [int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    ranks = [worker for worker in workers if b"blocklearn" in Path(f"/proc/{worker}/cmdline").read_bytes()]
+    workers = [
+        int(child)
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
+    ranks = [
+        worker
+        for worker in workers
+        if b"blocklearn" in Path(f"/proc/{worker}/cmdline").read_bytes()
+    ]
     os.kill(ranks[-1], signal.SIGKILL)
     finish(process)
     assert_same_run(whole_of_two, tmp_path)
@@ -163,7 +198,9 @@ def test_torchrun_starts_a_killed_rank_again_and_the_run_ends_as_if_nothing_had_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", range(10))
-def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(whole: Path, tmp_path: Path, turn: int) -> None:
+def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(
+    whole: Path, tmp_path: Path, turn: int
+) -> None:
     for kill in range(3):
         process = start(tmp_path)
         has_learned(tmp_path, process)

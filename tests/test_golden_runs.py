@@ -7,8 +7,11 @@ from golden_runs import BATCHES, RUNS, Golden, run
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_losses_of_100_batches_are_those_of_before_to_the_last_bit(tmp_path: Path, name: str) -> None:
-    """With other versions of the packages that compute them, those of the first ten batches to rounding."""
+def test_the_losses_of_100_batches_are_those_of_before_to_the_last_bit(
+    tmp_path: Path, name: str
+) -> None:
+    """With other versions of the packages that compute them, those of the first ten batches to
+    rounding."""
     expected, found = Golden.read(name), run(name, tmp_path)
     assert len(found.losses) == len(expected.losses) == BATCHES
     if found.made_with == expected.made_with:

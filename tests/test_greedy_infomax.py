@@ -51,8 +51,12 @@ NETWORKS: dict[str, Any] = {
 def data_for(kind: str, folder: Path) -> KeyedDataModule:
     if kind == "speech":
         root = folder / "sounds"
-        return SpokenDigits(root if root.exists() else write_spoken_digits(root), batch_size=4, num_workers=0)
-    return small_data(image_size=24, batch_size=4, num_images=16, recipe=partial(CropViews, greyscale=True))
+        return SpokenDigits(
+            root if root.exists() else write_spoken_digits(root), batch_size=4, num_workers=0
+        )
+    return small_data(
+        image_size=24, batch_size=4, num_images=16, recipe=partial(CropViews, greyscale=True)
+    )
 
 
 def train(
@@ -77,14 +81,17 @@ def test_no_gradient_of_a_module_reaches_another(kind: str, tmp_path: Path) -> N
     network = NETWORKS[kind]()
     rows = measure_reach(network, next(iter(data.train_dataloader())))
     assert [[norm is not None for norm in row.norms] for row in rows] == [
-        [index == other for other in range(len(network.walked))] for index in range(len(network.walked))
+        [index == other for other in range(len(network.walked))]
+        for index in range(len(network.walked))
     ]
     assert not any(row.unreached for row in rows)
 
 
 @pytest.mark.parametrize("schedule", [Simultaneous, Sequential])
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_resuming_in_mid_epoch_is_exact_to_the_last_negative(kind: str, schedule: Any, tmp_path: Path) -> None:
+def test_resuming_in_mid_epoch_is_exact_to_the_last_negative(
+    kind: str, schedule: Any, tmp_path: Path
+) -> None:
     epochs = 6 if schedule is Sequential else 2
     whole = train(kind, tmp_path, schedule(), epochs=epochs)
     path = tmp_path / "cut.ckpt"
@@ -96,7 +103,9 @@ def test_resuming_in_mid_epoch_is_exact_to_the_last_negative(kind: str, schedule
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_one_module_at_a_time_trains_each_to_its_end_before_the_next(kind: str, tmp_path: Path) -> None:
+def test_one_module_at_a_time_trains_each_to_its_end_before_the_next(
+    kind: str, tmp_path: Path
+) -> None:
     class Watch(Callback):
         """Which blocks moved in each epoch."""
 
@@ -108,7 +117,9 @@ def test_one_module_at_a_time_trains_each_to_its_end_before_the_next(kind: str, 
 
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             pairs = zip(self.before, pl_module.walked, strict=True)
-            self.moved.append([block.index for old, block in pairs if not same_weights(old, weights(block))])
+            self.moved.append(
+                [block.index for old, block in pairs if not same_weights(old, weights(block))]
+            )
 
     watch = Watch()
     blocks = 3 if kind == "vision" else 6
@@ -131,7 +142,9 @@ def test_a_module_is_the_same_whether_or_not_later_ones_exist(tmp_path: Path) ->
 def test_validation_draws_the_same_negatives_every_time(tmp_path: Path) -> None:
     network = NETWORKS["vision"]()
     losses = [
-        small_trainer(tmp_path, limit_val_batches=2).validate(network, data_for("vision", tmp_path), verbose=False)
+        small_trainer(tmp_path, limit_val_batches=2).validate(
+            network, data_for("vision", tmp_path), verbose=False
+        )
         for _ in range(2)
     ]
     assert losses[0] == losses[1]
@@ -140,7 +153,9 @@ def test_validation_draws_the_same_negatives_every_time(tmp_path: Path) -> None:
 
 def test_grey_images_for_a_colour_backbone_are_refused_before_training(tmp_path: Path) -> None:
     network = NETWORKS["vision"](backbone_kwargs={"layers": [1, 1, 1], "channels": [4, 6, 8]})
-    with pytest.raises(UserError, match="gim_resnet34 takes 3 channels, the data makes 1: add in_chans: 1 to"):
+    with pytest.raises(
+        UserError, match="gim_resnet34 takes 3 channels, the data makes 1: add in_chans: 1 to"
+    ):
         small_trainer(tmp_path).fit(network, datamodule=data_for("vision", tmp_path))
 
 
@@ -151,24 +166,32 @@ def test_grey_images_for_a_colour_backbone_are_refused_before_training(tmp_path:
         ("speech", "vision", "gim_speech_8k takes sound, the data is images"),
     ],
 )
-def test_data_of_another_kind_is_refused_before_training(kind: str, other: str, message: str, tmp_path: Path) -> None:
+def test_data_of_another_kind_is_refused_before_training(
+    kind: str, other: str, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=message):
         small_trainer(tmp_path).fit(NETWORKS[kind](), datamodule=data_for(other, tmp_path))
 
 
-def test_a_label_for_every_frame_is_refused_by_an_objective_that_takes_one_a_sample(tmp_path: Path) -> None:
+def test_a_label_for_every_frame_is_refused_by_an_objective_that_takes_one_a_sample(
+    tmp_path: Path,
+) -> None:
     data = LibriSpeech(write_librispeech(tmp_path), target="phone", num_workers=0, batch_size=2)
     network = BlockwiseModule(
         partial(Supervised, num_classes=41), backbone="gim_speech", backbone_kwargs={"channels": 4}
     )
-    with pytest.raises(UserError, match="a label for every frame, the objective takes one a sample: choose"):
+    with pytest.raises(
+        UserError, match="a label for every frame, the objective takes one a sample: choose"
+    ):
         small_trainer(tmp_path).fit(network, datamodule=data)
 
 
 @pytest.mark.parametrize("blocks", ["per_stage", "end_to_end"])
 def test_phones_train_speech_frame_by_frame(blocks: Any, tmp_path: Path) -> None:
     recipe = partial(WindowViews, window=4000)
-    data = LibriSpeech(write_librispeech(tmp_path), target="phone", num_workers=0, batch_size=2, recipe=recipe)
+    data = LibriSpeech(
+        write_librispeech(tmp_path), target="phone", num_workers=0, batch_size=2, recipe=recipe
+    )
     network = BlockwiseModule(
         partial(FrameSupervised, num_classes=41),
         backbone="gim_speech",
@@ -181,9 +204,13 @@ def test_phones_train_speech_frame_by_frame(blocks: Any, tmp_path: Path) -> None
     assert not any(torch.equal(before[name], p) for name, p in network.named_parameters())
 
 
-def test_a_run_with_cached_frozen_blocks_can_be_probed_with_its_own_configuration(tmp_path: Path) -> None:
+def test_a_run_with_cached_frozen_blocks_can_be_probed_with_its_own_configuration(
+    tmp_path: Path,
+) -> None:
     data = data_for("vision", tmp_path)
     network = NETWORKS["vision"]()
     settings = ProbeSettings(epochs=1, batch_size=4)
-    rows = run_linear_probe(network, data, settings, small_trainer(tmp_path, callbacks=[CacheFrozenBlocks()]))
+    rows = run_linear_probe(
+        network, data, settings, small_trainer(tmp_path, callbacks=[CacheFrozenBlocks()])
+    )
     assert len(rows) == 3

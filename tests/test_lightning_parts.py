@@ -17,9 +17,9 @@ from test_cli import SMALL, read_metrics
 
 from blocklearn import UserError
 from blocklearn.__main__ import main
-from blocklearn.blocks.trainer_parts import INSTEAD
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
-from blocklearn.run_folder import RunFolder
+from blocklearn.runs.run_folder import RunFolder
+from blocklearn.training.trainer_parts import INSTEAD
 
 PAGE = Path(__file__).parents[1] / "docs" / "lightning.md"
 REFUSED_FLAGS = {
@@ -79,7 +79,9 @@ def rows(heading: str) -> dict[str, tuple[str, str]]:
 
 
 def refused(heading: str) -> dict[str, str]:
-    return {name: remark for name, (verdict, remark) in rows(heading).items() if verdict == "refused"}
+    return {
+        name: remark for name, (verdict, remark) in rows(heading).items() if verdict == "refused"
+    }
 
 
 def fit(folder: Path, *changes: str) -> int:
@@ -97,7 +99,9 @@ def test_every_flag_of_the_trainer_has_a_row_and_is_tried() -> None:
 def test_every_callback_that_lightning_ships_has_a_row_and_is_tried() -> None:
     there = {name for name in dir(shipped) if _is_callback(getattr(shipped, name))}
     assert rows("Callbacks").keys() == there
-    assert refused("Callbacks").keys() == {kind for kind in there if _is_refused(getattr(shipped, kind))}
+    assert refused("Callbacks").keys() == {
+        kind for kind in there if _is_refused(getattr(shipped, kind))
+    }
     abstract = {"BasePredictionWriter", "Callback", "Checkpoint", "ProgressBar"}
     assert WORKING.keys() | abstract == there - refused("Callbacks").keys()
 
@@ -136,7 +140,9 @@ def test_a_flag_that_is_not_about_learning_leaves_the_weights_as_they_are(
     tmp_path: Path, plain: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str], flag: str
 ) -> None:
     try:
-        assert fit(tmp_path, "--trainer.max_epochs=2", f"--trainer.{flag}={SAME_WEIGHTS[flag]}") == 0
+        assert (
+            fit(tmp_path, "--trainer.max_epochs=2", f"--trainer.{flag}={SAME_WEIGHTS[flag]}") == 0
+        )
     finally:
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.benchmark = False
@@ -152,15 +158,25 @@ def test_a_trial_run_leaves_no_file_and_short_epochs_are_short(tmp_path: Path) -
     assert fit(tmp_path / "trial", "--trainer.fast_dev_run=true") == 0
     assert not [path for path in (tmp_path / "trial").rglob("*") if path.is_file()]
     assert fit(tmp_path / "short", "--trainer.limit_train_batches=2") == 0
-    assert torch.load(RunFolder(tmp_path / "short").last_checkpoint, weights_only=True)["global_step"] == 2
+    assert (
+        torch.load(RunFolder(tmp_path / "short").last_checkpoint, weights_only=True)["global_step"]
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
-    ("precision", "kept"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16), ("bf16-mixed", torch.float32)]
+    ("precision", "kept"),
+    [("64-true", torch.float64), ("bf16-true", torch.bfloat16), ("bf16-mixed", torch.float32)],
 )
-def test_every_precision_but_16_bits_trains(tmp_path: Path, precision: str, kept: torch.dtype) -> None:
-    assert fit(tmp_path, f"--trainer.precision={precision}", "--model.optimizer=torch.optim.SGD") == 0
-    assert {tensor.dtype for tensor in load_file(RunFolder(tmp_path).backbone).values()} - {torch.int64} == {kept}
+def test_every_precision_but_16_bits_trains(
+    tmp_path: Path, precision: str, kept: torch.dtype
+) -> None:
+    assert (
+        fit(tmp_path, f"--trainer.precision={precision}", "--model.optimizer=torch.optim.SGD") == 0
+    )
+    assert {tensor.dtype for tensor in load_file(RunFolder(tmp_path).backbone).values()} - {
+        torch.int64
+    } == {kept}
 
 
 def files(folder: Path) -> set[str]:
@@ -168,10 +184,14 @@ def files(folder: Path) -> set[str]:
 
 
 WORKING: dict[str, Any] = {
-    "DeviceStatsMonitor": lambda folder: shipped.DeviceStatsMonitor(cpu_stats=bool(find_spec("psutil"))),
+    "DeviceStatsMonitor": lambda folder: shipped.DeviceStatsMonitor(
+        cpu_stats=bool(find_spec("psutil"))
+    ),
     "EMAWeightAveraging": lambda folder: shipped.EMAWeightAveraging(decay=0.5),
     "EarlyStopping": lambda folder: shipped.EarlyStopping("block2/loss", patience=1, min_delta=1e9),
-    "LambdaCallback": lambda folder: shipped.LambdaCallback(on_train_end=lambda *_: (folder / "ran").touch()),
+    "LambdaCallback": lambda folder: shipped.LambdaCallback(
+        on_train_end=lambda *_: (folder / "ran").touch()
+    ),
     "LearningRateMonitor": lambda folder: shipped.LearningRateMonitor(),
     "ModelCheckpoint": lambda folder: shipped.ModelCheckpoint(
         folder / "best", "{step}", monitor="block1/loss", save_top_k=-1
@@ -180,23 +200,31 @@ WORKING: dict[str, Any] = {
     "RichModelSummary": lambda folder: shipped.RichModelSummary(),
     "RichProgressBar": lambda folder: shipped.RichProgressBar(),
     "TQDMProgressBar": lambda folder: shipped.TQDMProgressBar(),
-    "ThroughputMonitor": lambda folder: shipped.ThroughputMonitor(lambda batch: len(batch.index), window_size=3),
+    "ThroughputMonitor": lambda folder: shipped.ThroughputMonitor(
+        lambda batch: len(batch.index), window_size=3
+    ),
     "Timer": lambda folder: shipped.Timer({"hours": 1}),
     "WeightAveraging": lambda folder: shipped.WeightAveraging(),
 }
 SHOWN = {
     "EarlyStopping": lambda folder, trainer: trainer.global_step == 8,
     "LambdaCallback": lambda folder, trainer: (folder / "ran").exists(),
-    "LearningRateMonitor": lambda folder, trainer: "lr-AdamW" in (folder / "logs" / "metrics.csv").read_text(),
+    "LearningRateMonitor": lambda folder, trainer: (
+        "lr-AdamW" in (folder / "logs" / "metrics.csv").read_text()
+    ),
     "ModelCheckpoint": lambda folder, trainer: (
         files(folder) == {"step=4.ckpt", "step=8.ckpt", "step=12.ckpt", "last.ckpt"}
     ),
-    "ThroughputMonitor": lambda folder, trainer: "samples_per_sec" in (folder / "logs" / "metrics.csv").read_text(),
+    "ThroughputMonitor": lambda folder, trainer: (
+        "samples_per_sec" in (folder / "logs" / "metrics.csv").read_text()
+    ),
     "Timer": lambda folder, trainer: trainer.callbacks[0].time_elapsed("train") > 0,
 }
 
 
-def train(folder: Path, *callbacks: Callback, **changes: Any) -> tuple[dict[str, torch.Tensor], Trainer]:
+def train(
+    folder: Path, *callbacks: Callback, **changes: Any
+) -> tuple[dict[str, torch.Tensor], Trainer]:
     torch.manual_seed(0)
     network = small_network(noise="all")
     settings: dict[str, Any] = {
@@ -214,9 +242,13 @@ def train(folder: Path, *callbacks: Callback, **changes: Any) -> tuple[dict[str,
     return weights(network), trainer
 
 
-@pytest.mark.filterwarnings("ignore:When using the `ThroughputMonitor`, you need to define a `flops_per_batch`")
+@pytest.mark.filterwarnings(
+    "ignore:When using the `ThroughputMonitor`, you need to define a `flops_per_batch`"
+)
 @pytest.mark.parametrize("name", WORKING)
-def test_a_callback_that_works_does_its_job_and_leaves_learning_alone(tmp_path: Path, name: str) -> None:
+def test_a_callback_that_works_does_its_job_and_leaves_learning_alone(
+    tmp_path: Path, name: str
+) -> None:
     expected, _ = train(tmp_path / "plain")
     found, trainer = train(tmp_path / "run", WORKING[name](tmp_path / "run"))
     assert SHOWN.get(name, lambda *_: True)(tmp_path / "run", trainer)
@@ -224,7 +256,9 @@ def test_a_callback_that_works_does_its_job_and_leaves_learning_alone(tmp_path: 
     assert same_weights(expected, found) == (not averages and name != "EarlyStopping")
 
 
-def test_an_average_of_weights_is_that_of_all_blocks_weights_after_every_batch(tmp_path: Path) -> None:
+def test_an_average_of_weights_is_that_of_all_blocks_weights_after_every_batch(
+    tmp_path: Path,
+) -> None:
     class Keep(Callback):
         def __init__(self) -> None:
             self.after: list[dict[str, torch.Tensor]] = []
@@ -256,7 +290,9 @@ REFUSED: dict[str, Any] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*fit.ckpt_path=")  # of a second callback that keeps checkpoints
+@pytest.mark.filterwarnings(
+    "ignore:.*fit.ckpt_path="
+)  # of a second callback that keeps checkpoints
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_callback_that_cannot_work_names_what_does_the_job_before_it_does_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -265,22 +301,36 @@ def test_a_callback_that_cannot_work_names_what_does_the_job_before_it_does_anyt
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as refusal:
         train(tmp_path, REFUSED[name]())
-    remark = refused("Callbacks")[name] if name != "BaseFinetuning" else refused("Callbacks")["BackboneFinetuning"]
+    remark = (
+        refused("Callbacks")[name]
+        if name != "BaseFinetuning"
+        else refused("Callbacks")["BackboneFinetuning"]
+    )
     named = re.findall(r"`([^`]*)`", remark)
     assert str(refusal.value).startswith("trainer.callbacks: ")
     assert named[0] in str(refusal.value)
     assert not files(tmp_path)
 
 
-def test_another_writer_of_checkpoints_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fit(tmp_path / "run", "--trainer.plugins=lightning.pytorch.plugins.io.AsyncCheckpointIO") == 1
+def test_another_writer_of_checkpoints_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        fit(tmp_path / "run", "--trainer.plugins=lightning.pytorch.plugins.io.AsyncCheckpointIO")
+        == 1
+    )
     assert "trainer.plugins: AsyncCheckpointIO would take the place of" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_clock_that_lightning_does_not_heed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clock_that_lightning_does_not_heed_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Case 8: silently ignored."""
-    clock = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.train_time_interval=0:10:00"]
+    clock = [
+        "--trainer.callbacks+=ModelCheckpoint",
+        "--trainer.callbacks.train_time_interval=0:10:00",
+    ]
     assert fit(tmp_path / "run", *clock) == 1
     told = capsys.readouterr().err
     assert "train_time_interval of ModelCheckpoint is not heeded" in told
@@ -288,11 +338,17 @@ def test_a_clock_that_lightning_does_not_heed_is_refused(tmp_path: Path, capsys:
     assert not (tmp_path / "run").exists()
 
 
-def test_callbacks_by_the_command_line_are_in_the_runs_configuration_and_no_business_of_its_evaluation(
+def test_callbacks_by_the_command_line_are_in_the_configuration_and_not_in_its_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Case 8: Timer was a traceback."""
-    given = ["+=EarlyStopping", ".monitor=block2/on_diag", "+=ModelCheckpoint", ".monitor=block1/val_loss", "+=Timer"]
+    given = [
+        "+=EarlyStopping",
+        ".monitor=block2/on_diag",
+        "+=ModelCheckpoint",
+        ".monitor=block1/val_loss",
+        "+=Timer",
+    ]
     given += [".duration=00:01:00:00", "+=EMAWeightAveraging"]
     assert fit(tmp_path, *(f"--trainer.callbacks{part}" for part in given)) == 0
     for verb in ("test", "validate", "predict"):
@@ -340,12 +396,20 @@ def test_on_the_command_line_a_callback_is_refused_in_one_line_for_every_verb(
 
 
 @pytest.mark.parametrize("given", [["HalfPrecision", "16-true"], ["MixedPrecision", "16-mixed"]])
-def test_a_plugin_brings_no_16_bits_in(tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str]) -> None:
-    plugin = [f"--trainer.plugins=lightning.pytorch.plugins.{given[0]}", f"--trainer.plugins.precision={given[1]}"]
+def test_a_plugin_brings_no_16_bits_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str]
+) -> None:
+    plugin = [
+        f"--trainer.plugins=lightning.pytorch.plugins.{given[0]}",
+        f"--trainer.plugins.precision={given[1]}",
+    ]
     device = ["--trainer.plugins.device=cpu"] if given[0] == "MixedPrecision" else []
     assert fit(tmp_path / "run", *plugin, *device) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"trainer.plugins: {given[0]} of precision {given[1]} would let one block's overflow skip the others" in line
+    assert (
+        f"trainer.plugins: {given[0]} of precision {given[1]} would let one block's overflow skip "
+        "the others" in line
+    )
     assert not (tmp_path / "run").exists()
 
 

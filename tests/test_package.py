@@ -11,12 +11,16 @@ import blocklearn
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
 
 
 def test_import_loads_nothing_heavy_and_prints_nothing() -> None:
     heavy = "{'torch', 'lightning', 'timm', 'wandb', 'matplotlib', 'sklearn'}"
-    done = run_python(f"import sys, blocklearn; assert not {heavy} & set(sys.modules), sys.modules.keys()")
+    done = run_python(
+        f"import sys, blocklearn; assert not {heavy} & set(sys.modules), sys.modules.keys()"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -36,10 +40,14 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_the_pinned_packages_are_what_the_project_asks_for_with_a_hash_each() -> None:
-    """`make lock` writes the file; it names no index, and a dependency that is added must be in it."""
+    """`make lock` writes the file; it names no index, and a dependency that is added must be in
+    it."""
     root = Path(__file__).parents[1]
     text = (root / "requirements.lock").read_text()
-    pinned = {Requirement(entry).name: Requirement(entry) for entry in re.findall(r"^(\S+==\S+)", text, re.MULTILINE)}
+    pinned = {
+        Requirement(entry).name: Requirement(entry)
+        for entry in re.findall(r"^(\S+==\S+)", text, re.MULTILINE)
+    }
     entries = re.split(r"^(?=\S)", text, flags=re.MULTILINE)[1:]
     assert all("--hash=sha256:" in entry for entry in entries)
     assert not re.search(r"https?:|file:|--(extra-)?index|--find", text)

@@ -1,6 +1,6 @@
-"""`bt_blockwise.yaml` against the recipe of arXiv 2302.01647 worked out by hand in float64: torchvision's ResNet-50, plain
-tensor algebra for heads and loss, plain loops for the learning rate and LARS. The projectors are narrower, the images
-smaller; nothing else differs."""
+"""`bt_blockwise.yaml` against the recipe of arXiv 2302.01647 worked out by hand in float64:
+torchvision's ResNet-50, plain tensor algebra for heads and loss, plain loops for the learning rate
+and LARS. The projectors are narrower, the images smaller; nothing else differs."""
 
 import copy
 import math
@@ -16,8 +16,8 @@ from small import small_batch
 from torch import Tensor, nn
 
 from blocklearn import BlockwiseModule
-from blocklearn.blocks.stage import backbone_name
-from blocklearn.run_folder import find_config
+from blocklearn.backbones.stage import backbone_name
+from blocklearn.runs.run_folder import find_config
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 LAMBDA, SCALE = 0.0051, 0.024
@@ -29,7 +29,11 @@ MOMENTUM, ETA, WEIGHT_DECAY = 0.9, 0.001, 1e-6
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> BlockwiseModule:
     path = Path(tmp_path_factory.mktemp("recipe")) / "model.yaml"
-    path.write_text(yaml.safe_dump({"model": yaml.safe_load(find_config("bt_blockwise.yaml").read_text())["model"]}))
+    path.write_text(
+        yaml.safe_dump(
+            {"model": yaml.safe_load(find_config("bt_blockwise.yaml").read_text())["model"]}
+        )
+    )
     parser = ArgumentParser()
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(BlockwiseModule, "model")
@@ -46,7 +50,9 @@ class Reference(NamedTuple):
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     axes = [axis for axis in range(x.ndim) if axis != 1]
     shape = [1, -1] + [1] * (x.ndim - 2)
-    standard = (x - x.mean(axes, keepdim=True)) / (x.var(axes, correction=0, keepdim=True) + 1e-5).sqrt()
+    standard = (x - x.mean(axes, keepdim=True)) / (
+        x.var(axes, correction=0, keepdim=True) + 1e-5
+    ).sqrt()
     return standard * weight.view(shape) + bias.view(shape)
 
 
@@ -57,7 +63,9 @@ def head(x: Tensor, weights: dict[str, Tensor]) -> Tensor:
     y = expanded.clamp(min=0).sum((2, 3)) / (x.shape[2] * x.shape[3])
     for linear, norm in ((0, 1), (3, 4)):
         y = y @ weights[f"projector.{linear}.weight"].T
-        y = batch_norm(y, weights[f"projector.{norm}.weight"], weights[f"projector.{norm}.bias"]).clamp(min=0)
+        y = batch_norm(
+            y, weights[f"projector.{norm}.weight"], weights[f"projector.{norm}.bias"]
+        ).clamp(min=0)
     return y @ weights["projector.6.weight"].T
 
 
@@ -69,7 +77,8 @@ def barlow_twins(z1: Tensor, z2: Tensor) -> Tensor:
 
 
 def published_steps(network: BlockwiseModule, views: list[Tensor]) -> list[Reference]:
-    """Loss and gradients of every block, by the names of torchvision's ResNet-50 and of the head."""
+    """Loss and gradients of every block, by the names of torchvision's ResNet-50 and of the
+    head."""
     resnet = torchvision.models.resnet50().double().train()
     resnet.fc = nn.Identity()
     resnet.load_state_dict(network.backbone_state_dict(), strict=True)
@@ -78,12 +87,16 @@ def published_steps(network: BlockwiseModule, views: list[Tensor]) -> list[Refer
     names = {parameter: name for name, parameter in resnet.named_parameters()}
     references = []
     for stage, block in zip(stages, network.walked, strict=True):
-        weights = {n: p.detach().clone().requires_grad_() for n, p in block.objective.named_parameters()}
+        weights = {
+            n: p.detach().clone().requires_grad_() for n, p in block.objective.named_parameters()
+        }
         features = [stage(view) for view in views]
         loss = barlow_twins(*(head(x, weights) for x in features))
         own = list(stage.parameters())
         gradients = torch.autograd.grad(loss, [*own, *weights.values()])
-        references.append(Reference(loss, dict(zip([*(names[p] for p in own), *weights], gradients, strict=True))))
+        references.append(
+            Reference(loss, dict(zip([*(names[p] for p in own), *weights], gradients, strict=True)))
+        )
         views = [x.detach() for x in features]
     return references
 
@@ -127,8 +140,12 @@ def published_lr(step: int) -> float:
     return PEAK_LR * q + 0.001 * PEAK_LR * (1 - q)
 
 
-@pytest.mark.parametrize(("step", "about"), [(0, 0), (3125, 0.8), (6250, 1.6), (96_875, 0.8008), (187_499, 0.0016)])
-def test_the_learning_rate_at_a_step_is_the_formulas(network: BlockwiseModule, step: int, about: float) -> None:
+@pytest.mark.parametrize(
+    ("step", "about"), [(0, 0), (3125, 0.8), (6250, 1.6), (96_875, 0.8008), (187_499, 0.0016)]
+)
+def test_the_learning_rate_at_a_step_is_the_formulas(
+    network: BlockwiseModule, step: int, about: float
+) -> None:
     optimizer = network.rule.build_optimizer(network.walked[0], batch_size=2048)
     lr = network.rule.set_lr(optimizer, step, STEPS_PER_EPOCH, EPOCHS * STEPS_PER_EPOCH)
     assert lr == pytest.approx(published_lr(step), rel=1e-12)

@@ -1,4 +1,5 @@
-"""Every command on sound, as a user drives it: six modules of Greedy InfoMax on a few spoken digits."""
+"""Every command on sound, as a user drives it: six modules of Greedy InfoMax on a few spoken
+digits."""
 
 import csv
 import json
@@ -19,7 +20,9 @@ model:
   backbone: gim_speech_8k
   backbone_kwargs: {channels: 8}
   blocks: [[conv1], [conv2], [conv3], [conv4], [conv5], []]
-  objective: {class_path: blocklearn.TemporalInfoNCE, init_args: {steps: 3, negatives: 4, window: 32}}
+  objective:
+    class_path: blocklearn.TemporalInfoNCE
+    init_args: {steps: 3, negatives: 4, window: 32}
   objectives:
     - null
     - null
@@ -27,7 +30,9 @@ model:
     - null
     - null
     - class_path: blocklearn.TemporalInfoNCE
-      init_args: {steps: 3, context: {class_path: blocklearn.RecurrentContext, init_args: {hidden: 6}}}
+      init_args:
+        steps: 3
+        context: {class_path: blocklearn.RecurrentContext, init_args: {hidden: 6}}
   optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.001}}
   lr_schedule: {class_path: blocklearn.optim.ConstantLR}
 data:
@@ -35,7 +40,9 @@ data:
   init_args:
     batch_size: 4
     num_workers: 0
-    recipe: {class_path: blocklearn.data.WindowViews, init_args: {window: 2560, hop: 80, short: repeat}}
+    recipe:
+      class_path: blocklearn.data.WindowViews
+      init_args: {window: 2560, hop: 80, short: repeat}
 probe: {epochs: 2, batch_size: 8, augment: false, standardise: true}
 """
 FEATURES = [*((f"conv{k}", k, "raw") for k in range(1, 6)), ("conv5", 5, "context")]
@@ -50,7 +57,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
-        arguments = [f"--config={folder / 'recipe.yaml'}", f"--trainer.default_root_dir={folder / 'run'}"]
+        arguments = [
+            f"--config={folder / 'recipe.yaml'}",
+            f"--trainer.default_root_dir={folder / 'run'}",
+        ]
         assert main(["fit", *arguments]) == 0
     return folder
 
@@ -67,21 +77,32 @@ def features(found: dict) -> list[tuple[str, int, str]]:
     return [(row["stage"], row["index"], row["feature"]) for row in found["rows"]]
 
 
-def test_results_of_different_targets_lie_side_by_side(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_of_different_targets_lie_side_by_side(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     quick = ["--probe.epochs=2", "--probe.batch_size=8"]
     assert main(["test", checkpoint(trained), "--config=probe_digit.yaml", *quick]) == 0
     assert "Linear probes (digit) on spoken digits" in " ".join(capsys.readouterr().out.split())
     assert main(["test", checkpoint(trained), "--config=probe_speaker.yaml", *quick]) == 0
     digit, speaker = (results(trained / "run", name) for name in ("probe_digit", "probe_speaker"))
-    assert [(found["target"], found["num_classes"]) for found in (digit, speaker)] == [("digit", 10), ("speaker", 2)]
+    assert [(found["target"], found["num_classes"]) for found in (digit, speaker)] == [
+        ("digit", 10),
+        ("speaker", 2),
+    ]
     assert features(digit) == features(speaker) == FEATURES
-    assert (speaker["settings"]["optimizer"], speaker["settings"]["lr_schedule"]) == ("adam", "constant")
+    assert (speaker["settings"]["optimizer"], speaker["settings"]["lr_schedule"]) == (
+        "adam",
+        "constant",
+    )
     assert (trained / "run" / "probe_digit" / "metrics.csv").is_file()
     assert not (trained / "run" / "probe").exists()
 
 
 def test_an_untrained_network_is_probed_like_a_trained_one(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")
@@ -95,14 +116,23 @@ def test_an_untrained_network_is_probed_like_a_trained_one(
 
 
 def test_an_untrained_networks_results_replace_no_trained_ones(trained: Path) -> None:
-    quick = [f"--config={trained / 'run' / 'config.yaml'}", "--data.target=digit", "--probe.epochs=1"]
-    assert main(["test", *quick, f"--trainer.default_root_dir={trained / 'run'}", checkpoint(trained)]) == 0
+    quick = [
+        f"--config={trained / 'run' / 'config.yaml'}",
+        "--data.target=digit",
+        "--probe.epochs=1",
+    ]
+    assert (
+        main(["test", *quick, f"--trainer.default_root_dir={trained / 'run'}", checkpoint(trained)])
+        == 0
+    )
     assert main(["test", *quick, f"--trainer.default_root_dir={trained / 'run'}"]) == 0
     assert results(trained / "run", "probe_digit")["checkpoint"] is not None
     assert results(trained / "run", "probe_digit_untrained")["checkpoint"] is None
 
 
-def test_phones_are_probed_frame_by_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_phones_are_probed_frame_by_frame(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = yaml.safe_load(RECIPE)
     recipe["model"]["backbone"] = "gim_speech"
     sounds = {"root": str(write_librispeech(tmp_path / "sounds")), "num_workers": 0}
@@ -115,7 +145,9 @@ def test_phones_are_probed_frame_by_frame(tmp_path: Path, capsys: pytest.Capture
     assert features(found) == FEATURES
     capsys.readouterr()
     assert main(["predict", *arguments, "--data.target=phone"]) == 1
-    assert "the target phone has one a frame; choose another --data.target" in capsys.readouterr().err
+    assert (
+        "the target phone has one a frame; choose another --data.target" in capsys.readouterr().err
+    )
 
 
 def test_no_loss_reaches_another_module(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +158,9 @@ def test_no_loss_reaches_another_module(trained: Path, capsys: pytest.CaptureFix
     assert "get no gradient" not in printed
 
 
-def test_the_local_losses_are_watched_on_held_out_sound(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_local_losses_are_watched_on_held_out_sound(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["validate", checkpoint(trained), "--trainer.limit_val_batches=2"]) == 0
     printed = capsys.readouterr().out
     _, losses = printed.split("Local losses")
@@ -161,7 +195,7 @@ def test_an_exported_speech_network_loads_by_the_code_of_its_card(
     assert "2302.01647" not in card
     assert "conv5 | (an objective on the frozen features before it)" in card
     (code,) = [part.split("```")[0] for part in card.split("```python\n")[1:]]
-    assert "import blocklearn.encoders\n" in code
+    assert "import blocklearn.backbones\n" in code
     monkeypatch.chdir(tmp_path)
     made: dict = {}
     exec(code, made)
@@ -170,10 +204,17 @@ def test_an_exported_speech_network_loads_by_the_code_of_its_card(
     assert [tuple(tensor.shape) for tensor in made["model"].state_dict().values()] == [
         tuple(tensor.shape) for tensor in own.values()
     ]
-    assert all(torch.equal(*pair) for pair in zip(made["model"].state_dict().values(), own.values(), strict=True))
+    assert all(
+        torch.equal(*pair)
+        for pair in zip(made["model"].state_dict().values(), own.values(), strict=True)
+    )
     heads = load_file(tmp_path / "heads.safetensors")
     assert {name.removeprefix("conv5/context.gru.") for name in heads} == {
         f"{kind}_{part}_l0" for kind in ("weight", "bias") for part in ("ih", "hh")
     }
     prefix = "blocks.5.objective.context."
-    assert all(torch.equal(heads["conv5/context." + n.removeprefix(prefix)], saved[n]) for n in saved if prefix in n)
+    assert all(
+        torch.equal(heads["conv5/context." + n.removeprefix(prefix)], saved[n])
+        for n in saved
+        if prefix in n
+    )

@@ -1,4 +1,5 @@
-"""What two gloo processes compute on halves of a batch, and one process on the whole of it, by the same functions.
+"""What two gloo processes compute on halves of a batch, and one process on the whole of it, by the
+same functions.
 
 `launch(FOLDER)` starts two real processes of this file; each leaves `FOLDER/RANK.pt`.
 """
@@ -39,8 +40,8 @@ from blocklearn import (
     VICReg,
 )
 from blocklearn.blocks.noise import GaussianNoise
-from blocklearn.blocks.objective import ObjectiveOutput
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
+from blocklearn.cli.error_exit import QUIET
 from blocklearn.distributed.collectives import (
     average_gradients,
     broadcast_state,
@@ -50,7 +51,7 @@ from blocklearn.distributed.collectives import (
     world_size,
 )
 from blocklearn.distributed.sync_norm import synchronise_norms
-from blocklearn.guard import QUIET
+from blocklearn.objectives.objective import ObjectiveOutput
 from blocklearn.optim.warmup_cosine import ConstantLR
 
 SAMPLES = 12
@@ -77,21 +78,27 @@ class InfoNCEOfMaps(TemporalInfoNCE):
         return super().forward([view.flatten(2) for view in features], batch)
 
 
-EMBEDDING = partial(JointEmbedding, pooling=GlobalPooling, projector=partial(Projector, widths=[6, 5]))
+EMBEDDING = partial(
+    JointEmbedding, pooling=GlobalPooling, projector=partial(Projector, widths=[6, 5])
+)
 OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "supervised": partial(Supervised, num_classes=3),
     "patch_infonce": partial(PatchInfoNCE, steps=1, skip=0, negatives=4, gather=True),
     "temporal_infonce": partial(InfoNCEOfMaps, sampling="permutation"),
     "temporal_infonce_cyclic": partial(InfoNCEOfMaps, sampling="cyclic"),
     "expansion": partial(
-        JointEmbedding, pooling=partial(ExpandPooling, width=12), projector=partial(Projector, widths=[5])
+        JointEmbedding,
+        pooling=partial(ExpandPooling, width=12),
+        projector=partial(Projector, widths=[5]),
     ),
     "expansion_3x3": partial(
         JointEmbedding,
         pooling=partial(ExpandPooling, width=12, kernel_size=3),
         projector=partial(Projector, widths=[5]),
     ),
-    "combined": partial(Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]),
+    "combined": partial(
+        Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]
+    ),
 }
 NORMS: dict[str, Callable[[], nn.Module]] = {
     "BatchNorm2d": partial(nn.BatchNorm2d, 3),
@@ -115,7 +122,8 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def judge(criterion: nn.Module, **split: Any) -> dict[str, Any]:
-    """Loss, metrics and averaged gradient of a criterion on linear embeddings of 12 samples, not centred."""
+    """Loss, metrics and averaged gradient of a criterion on linear embeddings of 12 samples, not
+    centred."""
     weight = draw(5, 4, seed=3).requires_grad_()
     z1, z2 = (share(1 + draw(SAMPLES, 5, seed=seed), **split) @ weight for seed in (1, 2))
     loss, metrics = criterion(z1, z2)
@@ -148,7 +156,8 @@ def learn(objective: Callable[..., nn.Module]) -> dict[str, Any]:
 
 
 def normalise(norm: Callable[[], nn.Module]) -> dict[str, Any]:
-    """Two steps of a norm behind a convolution: outputs, averaged gradients, and state, its running statistics too."""
+    """Two steps of a norm behind a convolution: outputs, averaged gradients, and state, its running
+    statistics too."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(2, 3, 1), norm()).double()
     synchronise_norms(module)
@@ -165,7 +174,8 @@ def normalise(norm: Callable[[], nn.Module]) -> dict[str, Any]:
 
 
 def gradients_that_some_lack() -> dict[str, Any]:
-    """Gradients 1 and 3 on one parameter, one missing on rank 1, one missing everywhere; two dtypes."""
+    """Gradients 1 and 3 on one parameter, one missing on rank 1, one missing everywhere; two
+    dtypes."""
     both, one, none = (nn.Parameter(torch.zeros(2, 2)) for _ in range(3))
     double = nn.Parameter(torch.zeros(3, dtype=torch.float64))
     both.grad = torch.full((2, 2), 1.0 + 2 * rank())
@@ -225,10 +235,13 @@ def train(
     max_steps: int = -1,
     **changes: Any,
 ) -> dict[str, Any]:
-    """The small network for two epochs of two batches: its weights and statistics, and what was logged."""
+    """The small network for two epochs of two batches: its weights and statistics, and what was
+    logged."""
     seed_everything(0, verbose=False)
     network = small_network(**changes)
-    several: dict[str, Any] = {"devices": 2, "strategy": IsolatedStrategy()} if world_size() > 1 else {}
+    several: dict[str, Any] = (
+        {"devices": 2, "strategy": IsolatedStrategy()} if world_size() > 1 else {}
+    )
     trainer = small_trainer(
         folder,
         max_epochs=2,
@@ -241,7 +254,9 @@ def train(
         enable_checkpointing=True,
         **several,
     )
-    trainer.fit(network, datamodule=small_data(num_images=images), ckpt_path=resume, weights_only=True)
+    trainer.fit(
+        network, datamodule=small_data(num_images=images), ckpt_path=resume, weights_only=True
+    )
     return {"state": weights(network), "logged": trainer.callback_metrics}
 
 
@@ -250,7 +265,8 @@ def train_with_noise(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def train_cut_short(folder: Path) -> dict[str, Any]:
-    """The same run, killed after batch 3 of 4 and resumed from its last checkpoint, that of the first epoch."""
+    """The same run, killed after batch 3 of 4 and resumed from its last checkpoint, that of the
+    first epoch."""
     try:
         train_with_noise(folder, callbacks=[Die()])
     except KeyError:
@@ -259,7 +275,8 @@ def train_cut_short(folder: Path) -> dict[str, Any]:
 
 
 def train_in_parts(folder: Path, *stops: int) -> dict[str, Any]:
-    """Eight batches of which four make an epoch and three an update, stopped by `max_steps` after so many."""
+    """Eight batches of which four make an epoch and three an update, stopped by `max_steps` after
+    so many."""
     last = folder / "checkpoints" / "last.ckpt"
     for stop in (*stops, 8):
         result = train(
@@ -291,7 +308,11 @@ def compute(folder: Path) -> dict[str, Any]:
             "resumed": train_cut_short(folder / "cut"),
             "in_parts": {
                 name: train_in_parts(folder / name, *stops)["state"]
-                for name, stops in {"whole": (), "between updates": (2,), "everywhere": (1, 3, 4, 6)}.items()
+                for name, stops in {
+                    "whole": (),
+                    "between updates": (2,),
+                    "everywhere": (1, 3, 4, 6),
+                }.items()
             },
         }
     return results
@@ -305,7 +326,8 @@ def launch(folder: Path) -> list[dict[str, Any]]:
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, __file__, str(folder)]
     processes = [
-        subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
+        subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(2)
     ]
     try:
         assert [process.wait(timeout=300) for process in processes] == [0, 0]

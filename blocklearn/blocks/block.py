@@ -9,17 +9,17 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from blocklearn.backbones.stage import Stage, StageSpec
 from blocklearn.batch import Batch
 from blocklearn.blocks.lazy_views import LazyViews, ViewFeatures
 from blocklearn.blocks.noise import Noise
-from blocklearn.blocks.objective import Objective
 from blocklearn.blocks.recompute import Recompute, run
-from blocklearn.blocks.schedule import Schedule
-from blocklearn.blocks.stage import Stage, StageSpec
-from blocklearn.blocks.update import UpdateRule
-from blocklearn.blocks.walk import IsolatedWalk
 from blocklearn.errors import UserError
+from blocklearn.objectives.objective import Objective
 from blocklearn.seeding import keyed_generator, keyed_randomness
+from blocklearn.training.lightning_walk import IsolatedWalk
+from blocklearn.training.schedule import Schedule
+from blocklearn.training.update_rule import UpdateRule
 
 OBJECTIVE_STREAM, STAGES_STREAM = -1, -2  # where noise has the number of the view
 
@@ -28,8 +28,8 @@ class BlockOutput(NamedTuple):
     """What a block makes of a batch.
 
     Attributes:
-        loss: scalar; its graph reaches this block's parameters, those of the stages it shares with the block before, and no
-            others.
+        loss: scalar; its graph reaches this block's parameters, those of the stages it shares with
+            the block before, and no others.
         metrics: detached scalars.
         embeddings: detached, one a view.
         features: the hand-over to the next block, detached, one map a view.
@@ -48,9 +48,10 @@ class BlockSettings:
     Attributes:
         lr_factor: on the learning rate, > 0.
         loss_weight: on the loss before the gradient is taken, > 0; the log has the loss without it.
-        stop_epoch: the block learns from epochs before this one only, and its learning-rate curve ends there; None for
-            the whole run.
-        recompute: which activations its backward pass computes again rather than keeps (`blocklearn.blocks.recompute`).
+        stop_epoch: the block learns from epochs before this one only, and its learning-rate curve
+            ends there; None for the whole run.
+        recompute: which activations its backward pass computes again rather than keeps
+            (`blocklearn.blocks.recompute`).
     """
 
     lr_factor: float = 1.0
@@ -62,28 +63,35 @@ class BlockSettings:
         sound = all(0 < factor < math.inf for factor in (self.lr_factor, self.loss_weight))
         if not sound or (self.stop_epoch is not None and self.stop_epoch < 1):
             raise UserError(
-                "model: lr_factors and loss_weights must be positive and finite and stop_epochs at least 1, "
-                f"got {self.lr_factor}, {self.loss_weight} and {self.stop_epoch}"
+                "model: lr_factors and loss_weights must be positive and finite and stop_epochs "
+                f"at least 1, got {self.lr_factor}, {self.loss_weight} and {self.stop_epoch}"
             )
         if self.recompute not in get_args(Recompute):
-            raise UserError(f"model: recompute is one of {', '.join(get_args(Recompute))}, got {self.recompute!r}")
+            raise UserError(
+                f"model: recompute is one of {', '.join(get_args(Recompute))}, got "
+                f"{self.recompute!r}"
+            )
 
 
 class Block(IsolatedWalk):
-    """Stages, noise and an objective. Inside a `BlockwiseModule` it only computes; given to a `Trainer` by itself, with
-    batches whose views are the features of the block before, it is a walk of one.
+    """Stages, noise and an objective. Inside a `BlockwiseModule` it only computes; given to a
+    `Trainer` by itself, with batches whose views are the features of the block before, it is a walk
+    of one.
 
     Args:
         index: position among the blocks, from 0.
-        stages: consecutive stages of the backbone, which this block owns; none for an objective on the frozen output of the
-            block before.
+        stages: consecutive stages of the backbone, which this block owns; none for an objective on
+            the frozen output of the block before.
         objective: what the block optimises.
-        noise: added to the block's output in training, before its own objective and before the hand-over.
+        noise: added to the block's output in training, before its own objective and before the
+            hand-over.
         rule: how the block is updated when it is trained by itself.
         schedule: when it learns, when it is trained by itself.
         settings: in what it differs from other blocks.
-        borrowed: the last stages of the block before, which this block runs and trains too (LoCo, arXiv 2008.01342).
-        lends: how many of its own last stages the next block borrows; the hand-over is taken before them, without noise.
+        borrowed: the last stages of the block before, which this block runs and trains too (LoCo,
+            arXiv 2008.01342).
+        lends: how many of its own last stages the next block borrows; the hand-over is taken before
+            them, without noise.
         spec: of its output; null for that of its last stage.
     """
 
@@ -122,7 +130,9 @@ class Block(IsolatedWalk):
 
     @property
     def stage_names(self) -> str:
-        return "+".join(stage.spec.name for stage in self.trained_stages) or f"behind {self.spec.name}"
+        return (
+            "+".join(stage.spec.name for stage in self.trained_stages) or f"behind {self.spec.name}"
+        )
 
     @property
     def trained_stages(self) -> list[Stage]:
@@ -130,7 +140,8 @@ class Block(IsolatedWalk):
         return [*self.borrowed, *self.stages]  # pyright: ignore[reportReturnType]
 
     def published_at(self, taken: Container[str]) -> str:
-        """The stage that what its objective publishes sits on, with the block's own name behind it where that is taken."""
+        """The stage that what its objective publishes sits on, with the block's own name behind it
+        where that is taken."""
         return f"{self.spec.name}.{self.name}" if self.spec.name in taken else self.spec.name
 
     @property
@@ -146,13 +157,16 @@ class Block(IsolatedWalk):
     def local_step(
         self, views: Sequence[Tensor], batch: Batch, noise_keys: tuple[int, ...] = (), rank: int = 0
     ) -> BlockOutput:
-        """Features, local loss and hand-over of one batch. Pure: it touches no trainer, logger or optimizer.
+        """Features, local loss and hand-over of one batch. Pure: it touches no trainer, logger or
+        optimizer.
 
         Args:
             views: the images, or the hand-over of the block before; cut off from any graph here.
             batch: the batch they come from.
-            noise_keys: what noise, dropout and the objective's draws depend on beside block and view: (seed, step).
-            rank: of this process, which draws for its own samples; an objective draws the same on every process.
+            noise_keys: what noise, dropout and the objective's draws depend on beside block and
+                view: (seed, step).
+            rank: of this process, which draws for its own samples; an objective draws the same on
+                every process.
         """
         keys = (*noise_keys, rank) if rank else noise_keys
         with keyed_randomness(*noise_keys, self.index, OBJECTIVE_STREAM):
@@ -166,11 +180,19 @@ class Block(IsolatedWalk):
         """Features for the next block without loss or graph."""
         return [self._features(views, number, ()).hand_over for number in range(len(views))]
 
-    def _features(self, views: Sequence[Tensor], number: int, keys: tuple[int, ...]) -> ViewFeatures:
+    def _features(
+        self, views: Sequence[Tensor], number: int, keys: tuple[int, ...]
+    ) -> ViewFeatures:
         walk = partial(run, recompute=self.settings.recompute, last_view=number == len(views) - 1)
-        noise = partial(self._add_noise, keys=(*keys, self.index, number)) if self.noise and self.training else None
+        noise = (
+            partial(self._add_noise, keys=(*keys, self.index, number))
+            if self.noise and self.training
+            else None
+        )
         x, stages = views[number].detach(), self.trained_stages
-        with keyed_randomness(*keys, self.index, number, STAGES_STREAM):  # dropout, stochastic depth
+        with keyed_randomness(
+            *keys, self.index, number, STAGES_STREAM
+        ):  # dropout, stochastic depth
             if not self.lends:
                 x = walk(stages, x, noise)
                 return ViewFeatures(x, x.detach())

@@ -9,10 +9,28 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from blocklearn.backbones.create import create_backbone
+from blocklearn.backbones.cut import Grouping, cut_backbone, group_stages
+from blocklearn.backbones.patches import Patches
+from blocklearn.backbones.stage import StageSpec
 from blocklearn.batch import Batch
-from blocklearn.blocks.backbone import create_backbone
 from blocklearn.blocks.block import Block, BlockSettings
-from blocklearn.blocks.checkpoint import (
+from blocklearn.blocks.data_check import require_fit
+from blocklearn.blocks.noise import NoiseChoice, build_noise
+from blocklearn.blocks.recompute import Recompute
+from blocklearn.errors import UserError
+from blocklearn.objectives.objective import (
+    NoObjective,
+    Objective,
+    ObjectiveFactory,
+    ProjectorFactory,
+)
+from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
+from blocklearn.training.finite import Policy
+from blocklearn.training.lightning_walk import IsolatedWalk
+from blocklearn.training.schedule import Schedule
+from blocklearn.training.update_rule import OptimizerFactory, UpdateRule
+from blocklearn.weights.checkpoint import (
     STRUCTURE,
     as_large_as,
     check_fit,
@@ -21,20 +39,7 @@ from blocklearn.blocks.checkpoint import (
     read_checkpoint,
     read_weights,
 )
-from blocklearn.blocks.data_check import require_fit
-from blocklearn.blocks.finite import Policy
-from blocklearn.blocks.grouping import Grouping, cut_backbone, group_stages
-from blocklearn.blocks.noise import NoiseChoice, build_noise
-from blocklearn.blocks.objective import NoObjective, Objective, ObjectiveFactory, ProjectorFactory
-from blocklearn.blocks.patches import Patches
-from blocklearn.blocks.published import KEPT_PARTS, load_published, sort_published
-from blocklearn.blocks.recompute import Recompute
-from blocklearn.blocks.schedule import Schedule
-from blocklearn.blocks.stage import StageSpec
-from blocklearn.blocks.update import OptimizerFactory, UpdateRule
-from blocklearn.blocks.walk import IsolatedWalk
-from blocklearn.errors import UserError
-from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
+from blocklearn.weights.external import KEPT_PARTS, load_published, sort_published
 
 
 class FeatureSpec(NamedTuple):
@@ -63,46 +68,54 @@ class BlockwiseModule(IsolatedWalk):
     Args:
         backbone: timm model name, e.g. `resnet50`.
         objective: builds one block's objective from the `StageSpec` of its last stage.
-        blocks: `per_stage`, `per_unit` (a block for every residual unit), `end_to_end`, or stage names block by block:
-            `[[layer1], [layer2], [layer3, layer4]]`, with the stem apart `[[stem], [layer1], ...]`, finer
-            `[[layer1.0], [layer1], ...]` (a stage is named by its last module and begins behind the one before), or
-            overlapping `[[layer1, layer2], [layer2, layer3], ...]` (LoCo, arXiv 2008.01342). `[]` is a block with
-            an objective and no stage of its own, on the frozen output of the block before.
-        noise: `none`, `all` (Gaussian, 0.25 of the tensor's standard deviation), `hw`, `height`, `channel` (other spreads),
-            or a `Noise`; for all blocks, or a list of one a block.
+        blocks: `per_stage`, `per_unit` (a block for every residual unit), `end_to_end`, or stage
+            names block by block: `[[layer1], [layer2], [layer3, layer4]]`, with the stem apart
+            `[[stem], [layer1], ...]`, finer `[[layer1.0], [layer1], ...]` (a stage is named by its
+            last module and begins behind the one before), or overlapping `[[layer1, layer2],
+            [layer2, layer3], ...]` (LoCo, arXiv 2008.01342). `[]` is a block with an objective and
+            no stage of its own, on the frozen output of the block before.
+        noise: `none`, `all` (Gaussian, 0.25 of the tensor's standard deviation), `hw`, `height`,
+            `channel` (other spreads), or a `Noise`; for all blocks, or a list of one a block.
         objectives: in place of `objective`, one a block; null for `objective`.
-        patches: cut images into overlapping patches, each of which passes the backbone by itself; null for whole images.
-        optimizer: builds one block's optimizer from its parameters; its `lr` is the peak of the curve.
+        patches: cut images into overlapping patches, each of which passes the backbone by itself;
+            null for whole images.
+        optimizer: builds one block's optimizer from its parameters; its `lr` is the peak of the
+            curve.
         lr_schedule: learning-rate curve, a function of the batch count.
         schedule: which blocks learn when; every block from every batch where null.
-        lr_reference_batch: where set, the peak learning rate is the optimizer's times batch size / this number.
-        gradient_clip_norm: largest gradient norm of a block, each block by itself; null for no clipping.
+        lr_reference_batch: where set, the peak learning rate is the optimizer's times batch size /
+            this number.
+        gradient_clip_norm: largest gradient norm of a block, each block by itself; null for no
+            clipping.
         accumulate_batches: an update every so many batches; `global_step` still counts batches.
-        identical_projectors: start the projectors of all blocks as copies of the first (arXiv 2302.01647, released code).
-        projectors: in place of the objective's projector, one a block; null for the objective's own.
+        identical_projectors: start the projectors of all blocks as copies of the first (arXiv
+            2302.01647, released code).
+        projectors: in place of the objective's projector, one a block; null for the objective's
+            own.
         lr_factors: on the learning rate, one a block.
-        loss_weights: on the loss before the gradient is taken, one a block. It matters where a stage is shared and under
-            weight decay; an optimizer that adapts to the gradient's size cancels most of it.
-        stop_epochs: a block learns from epochs before this one only, and its learning-rate curve ends there; one a block,
-            null for the whole run.
-        recompute: which activations a block's backward pass computes again rather than keeps, to save memory: `nothing`;
-            `cheap` (a stem that ends in a pooling; about 1 % of the time); `views` (all views but the
-            last, one view's graph at a time); `units` (every residual unit). For all blocks, or a list of one a block. The
-            result is the same.
+        loss_weights: on the loss before the gradient is taken, one a block. It matters where a
+            stage is shared and under weight decay; an optimizer that adapts to the gradient's size
+            cancels most of it.
+        stop_epochs: a block learns from epochs before this one only, and its learning-rate curve
+            ends there; one a block, null for the whole run.
+        recompute: which activations a block's backward pass computes again rather than keeps, to
+            save memory: `nothing`; `cheap` (a stem that ends in a pooling; about 1 % of the time);
+            `views` (all views but the last, one view's graph at a time); `units` (every residual
+            unit). For all blocks, or a list of one a block. The result is the same.
         compile: run every stage through `torch.compile`.
         small_stem: keep the size of small images: stem convolution 3x3 with stride 1, no max-pool.
         backbone_kwargs: passed to `timm.create_model`.
         pretrained: start from timm's published weights.
         channels_last: keep convolutions, and so the maps, in NHWC order in memory; often faster.
-        non_finite: where a block's loss or gradient is infinite or no number, `stop` the run, or `skip` this block's update
-            (`blocklearn.blocks.finite`).
+        non_finite: where a block's loss or gradient is infinite or no number, `stop` the run, or
+            `skip` this block's update (`blocklearn.training.finite`).
         non_finite_limit: dropped updates in a row of one block that stop the run all the same.
-        checkpoint: a checkpoint of `blocklearn fit`, or a published file of weights, to load: what to probe, or where to
-            start from.
+        checkpoint: a checkpoint of `blocklearn fit`, or a published file of weights, to load: what
+            to probe, or where to start from.
 
     Raises:
-        UserError: for an unknown backbone, a cut that it does not have, a list that has not one entry a block, or a
-            checkpoint that does not fit.
+        UserError: for an unknown backbone, a cut that it does not have, a list that has not one
+            entry a block, or a checkpoint that does not fit.
     """
 
     def __init__(
@@ -144,7 +157,8 @@ class BlockwiseModule(IsolatedWalk):
             non_finite_limit,
         )
         super().__init__(rule, schedule)
-        patches = Patches(**patches) if isinstance(patches, dict) else patches  # as a checkpoint holds them
+        # as a checkpoint holds them
+        patches = Patches(**patches) if isinstance(patches, dict) else patches
         network = create_backbone(backbone, pretrained, small_stem, **(backbone_kwargs or {}))
         stages = cut_backbone(network, blocks, patches)
         grouping = group_stages([stage.spec.name for stage in stages], blocks)
@@ -170,7 +184,9 @@ class BlockwiseModule(IsolatedWalk):
                 build_noise(own["noise"]) if group else None,
                 self.rule,
                 self.schedule,
-                BlockSettings(own["lr_factors"], own["loss_weights"], own["stop_epochs"], own["recompute"]),
+                BlockSettings(
+                    own["lr_factors"], own["loss_weights"], own["stop_epochs"], own["recompute"]
+                ),
                 borrowed=[stages[position] for position in group[:shared]],
                 lends=_shared(grouping, index + 1),
                 spec=spec,
@@ -181,7 +197,9 @@ class BlockwiseModule(IsolatedWalk):
             "backbone_kwargs": dict(backbone_kwargs or {}),
             "small_stem": small_stem,
             "patches": asdict(patches) if patches else None,
-            "blocks": [[stage.spec.name for stage in block.trained_stages] for block in self.walked],
+            "blocks": [
+                [stage.spec.name for stage in block.trained_stages] for block in self.walked
+            ],
         }
         if compile:
             for stage in stages:
@@ -198,16 +216,16 @@ class BlockwiseModule(IsolatedWalk):
         return self.blocks  # pyright: ignore[reportReturnType]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of the backbone's last stage: `(B, 3, H, W)` to `(B, C, H / stride, W / stride)`, with the whole
-        graph. Equal to the backbone's own `forward_features`."""
+        """Features of the backbone's last stage: `(B, 3, H, W)` to `(B, C, H / stride, W /
+        stride)`, with the whole graph. Equal to the backbone's own `forward_features`."""
         for block in self.walked:
             x = block(x)
         return x
 
     def feature_specs(self) -> list[FeatureSpec]:
-        """What `stage_features` makes, in its order: `raw`, the global average at the end of every stage, and `head` or
-        `context`, what the objective of a block publishes. Where an empty block has the same as the block before, its
-        stage is called `STAGE.BLOCK`."""
+        """What `stage_features` makes, in its order: `raw`, the global average at the end of every
+        stage, and `head` or `context`, what the objective of a block publishes. Where an empty
+        block has the same as the block before, its stage is called `STAGE.BLOCK`."""
         features: list[FeatureSpec] = []
         index = 0
         for block in self.walked:
@@ -230,7 +248,8 @@ class BlockwiseModule(IsolatedWalk):
                 yield block.objective.pooled(x)
 
     def frame_features(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """The same before the mean over time, for sound: each `(B, width, T)`, with its samples per position."""
+        """The same before the mean over time, for sound: each `(B, width, T)`, with its samples per
+        position."""
         for block in self.walked:
             for stage in block.stages:
                 x = stage(x)
@@ -252,12 +271,15 @@ class BlockwiseModule(IsolatedWalk):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Features by `STAGE/KIND`, with the labels and indices of their samples."""
         values = self.stage_features(batch.views[0])
-        features = {spec.key: value for spec, value in zip(self.feature_specs(), values, strict=True)}
+        features = {
+            spec.key: value for spec, value in zip(self.feature_specs(), values, strict=True)
+        }
         return {**features, "label": batch.label, "index": batch.index}
 
     def backbone_state_dict(self) -> dict[str, Tensor]:
-        """The weights that `forward_features` uses, under timm's own names. Where the family has none behind it (VGG,
-        MobileNetV3 and ConvNeXt have) they fit `timm.create_model(..., num_classes=0)` strictly."""
+        """The weights that `forward_features` uses, under timm's own names. Where the family has
+        none behind it (VGG, MobileNetV3 and ConvNeXt have) they fit `timm.create_model(...,
+        num_classes=0)` strictly."""
         return {
             name: tensor
             for block in self.walked
@@ -271,8 +293,9 @@ class BlockwiseModule(IsolatedWalk):
     ) -> Self:
         """The network that `blocklearn fit` saved, in eval mode, from the path alone.
 
-        It computes features (`forward`, `stage_features`) and cannot be trained, since a checkpoint does not say how its
-        objectives are built. With `objective`, as it was trained with, it can, and `stage_features` has what they publish.
+        It computes features (`forward`, `stage_features`) and cannot be trained, since a checkpoint
+        does not say how its objectives are built. With `objective`, as it was trained with, it can,
+        and `stage_features` has what they publish.
 
         Args:
             checkpoint_path: of a checkpoint.
@@ -280,7 +303,8 @@ class BlockwiseModule(IsolatedWalk):
             changes: further arguments of `BlockwiseModule`.
 
         Raises:
-            UserError: for a file that is no checkpoint of `blocklearn fit`, or does not fit `objective`.
+            UserError: for a file that is no checkpoint of `blocklearn fit`, or does not fit
+                `objective`.
         """
         content = read_checkpoint(checkpoint_path, weights_suffice=True)
         with as_large_as(content, checkpoint_path):
@@ -292,22 +316,25 @@ class BlockwiseModule(IsolatedWalk):
         return network.eval()
 
     def load_checkpoint(self, path: str) -> None:
-        """Load the weights of a checkpoint that `blocklearn fit` wrote, or those of a published file: its backbone, and its
-        pooling heads where it has any (`blocklearn.blocks.published`).
+        """Load the weights of a checkpoint that `blocklearn fit` wrote, or those of a published
+        file: its backbone, and its pooling heads where it has any (`blocklearn.weights.external`).
 
         Raises:
             UserError: where it cannot be read or does not fit this network.
         """
         content = read_weights(path)
         if not is_checkpoint(content):
-            load_published(sort_published(content, path), self.backbone_state_dict(), self._heads(), path)
+            load_published(
+                sort_published(content, path), self.backbone_state_dict(), self._heads(), path
+            )
             return
         theirs = content[STRUCTURE]
         self._require_same_structure(theirs, f"checkpoint: {path}")
         load_weights(self, content["state_dict"], path)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on from another network's checkpoint, in one line and before anything is overwritten.
+        """Refuse to go on from another network's checkpoint, in one line and before anything is
+        overwritten.
 
         Raises:
             UserError: saying what differs.
@@ -326,27 +353,35 @@ class BlockwiseModule(IsolatedWalk):
         checkpoint[STRUCTURE] = self.structure
 
     def _heads(self) -> dict[str, nn.Module]:
-        """What objectives publish, by the stage it sits on, as in `feature_specs`; a context network's tensors are named
-        `context.NAME`."""
+        """What objectives publish, by the stage it sits on, as in `feature_specs`; a context
+        network's tensors are named `context.NAME`."""
         heads: dict[str, nn.Module] = {}
         for block in self.walked:
             for part, prefix in KEPT_PARTS.items():
                 module = getattr(block.objective, part, None)
                 if module is not None and module.state_dict():
-                    heads[block.published_at(heads)] = nn.ModuleDict({part: module}) if prefix else module
+                    heads[block.published_at(heads)] = (
+                        nn.ModuleDict({part: module}) if prefix else module
+                    )
         return heads
 
     def _require_same_structure(self, theirs: dict[str, Any], what: str) -> None:
         for part, own in self.structure.items():
             if theirs.get(part) != own:
-                raise UserError(f"{what} was trained with {part} {theirs.get(part)}, this configuration says {own}")
+                raise UserError(
+                    f"{what} was trained with {part} {theirs.get(part)}, this configuration says "
+                    f"{own}"
+                )
 
     def _copy_first_projector(self) -> None:
         projectors = [getattr(block.objective, "projector", None) for block in self.walked]
         for block, projector in zip(self.walked, projectors, strict=True):
             if projector is None:
                 kind = type(block.objective).__name__
-                raise UserError(f"identical_projectors: the {kind} of {block.name} has no projector; leave it out")
+                raise UserError(
+                    f"identical_projectors: the {kind} of {block.name} has no projector; leave it "
+                    "out"
+                )
             check_fit(
                 projector.state_dict(),
                 projectors[0].state_dict(),  # pyright: ignore[reportOptionalMemberAccess]
@@ -366,15 +401,21 @@ def one_a_block(count: int, **choices: Any) -> list[dict[str, Any]]:
         if isinstance(choice, list) and len(choice) != count:
             other = "cheap for all" if name == "recompute" else "null for none"
             raise UserError(
-                f"model: {count} blocks, but {len(choice)} {name}; give one a block, or --model.{name} {other}"
+                f"model: {count} blocks, but {len(choice)} {name}; give one a block, or "
+                f"--model.{name} {other}"
             )
     return [
-        {name: choice[block] if isinstance(choice, list) else choice for name, choice in choices.items()}
+        {
+            name: choice[block] if isinstance(choice, list) else choice
+            for name, choice in choices.items()
+        }
         for block in range(count)
     ]
 
 
-def _build_objective(objective: ObjectiveFactory, spec: StageSpec, projector: ProjectorFactory | None) -> Objective:
+def _build_objective(
+    objective: ObjectiveFactory, spec: StageSpec, projector: ProjectorFactory | None
+) -> Objective:
     if projector is None:
         return objective(spec)
     try:
@@ -383,7 +424,9 @@ def _build_objective(objective: ObjectiveFactory, spec: StageSpec, projector: Pr
         if "'projector'" not in str(error):
             raise
         kind = type(objective(spec)).__name__
-        raise UserError(f"projectors: the {kind} on {spec.name} has no projector; leave the list out") from error
+        raise UserError(
+            f"projectors: the {kind} on {spec.name} has no projector; leave the list out"
+        ) from error
 
 
 def _shared(grouping: Sequence[Sequence[int]], index: int) -> int:

@@ -21,8 +21,9 @@ class ViewFeatures(NamedTuple):
 class LazyViews(Sequence[Tensor]):
     """Features, one map a view, made at the first look and kept.
 
-    An objective that pools view by view so gets a graph in which a view's stages and pooling are neighbours. Backward then
-    finishes with the last view before it begins with the one before, and never holds gradients of two views' maps.
+    An objective that pools view by view so gets a graph in which a view's stages and pooling are
+    neighbours. Backward then finishes with the last view before it begins with the one before, and
+    never holds gradients of two views' maps.
 
     Args:
         make: from a view's number.

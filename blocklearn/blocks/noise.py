@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from blocklearn.blocks.stage import StageSpec
+from blocklearn.backbones.stage import StageSpec
 from blocklearn.errors import UserError
 
 Spread = Literal["all", "hw", "height", "channel"]
@@ -20,8 +20,8 @@ AXES = {  # over which a spread is taken; None for all
 
 
 class Noise(nn.Module):
-    """What is added to a block's output before its own objective and before the hand-over. Subclass it and write
-    `forward`."""
+    """What is added to a block's output before its own objective and before the hand-over. Subclass
+    it and write `forward`."""
 
     def forward(self, features: Tensor, generator: torch.Generator, spec: StageSpec) -> Tensor:
         """Features in, noisy features of the same shape out.
@@ -34,12 +34,13 @@ class Noise(nn.Module):
         raise NotImplementedError
 
     def require(self, spec: StageSpec) -> None:
-        """Raise a `UserError` for a stage whose features it cannot be added to; asked before training. By default any will
-        do."""
+        """Raise a `UserError` for a stage whose features it cannot be added to; asked before
+        training. By default any will do."""
 
 
 class GaussianNoise(Noise):
-    """`x + sigma * spread(x) * n` with `n ~ N(0, 1)` of `x`'s shape (arXiv 2302.01647, released code).
+    """`x + sigma * spread(x) * n` with `n ~ N(0, 1)` of `x`'s shape (arXiv 2302.01647, released
+    code).
 
     The spread is a standard deviation and is not detached: gradients flow through it.
 
@@ -47,8 +48,10 @@ class GaussianNoise(Noise):
         spread: where the standard deviation is taken, for `x` of shape `(B, C, H, W)`.
             `all`: one over the whole tensor of this process (the published setting).
             `hw`: one a sample and channel, over height and width, or over time.
-            `height`: one a sample, channel and column, over the height; the released code calls it `c`.
-            `channel`: one a sample and position, over the channels; what `c` promises, and not in the released code.
+            `height`: one a sample, channel and column, over the height; the released code calls it
+                `c`.
+            `channel`: one a sample and position, over the channels; what `c` promises, and not in
+                the released code.
         sigma: strength relative to the spread, >= 0; 0.25 published.
 
     Raises:
@@ -59,8 +62,8 @@ class GaussianNoise(Noise):
         super().__init__()
         if not 0 <= sigma < math.inf or spread not in get_args(Spread):
             raise ValueError(
-                f"GaussianNoise needs a finite sigma >= 0 and a spread of {', '.join(get_args(Spread))}, "
-                f"got sigma={sigma}, spread={spread!r}"
+                "GaussianNoise needs a finite sigma >= 0 and a spread of "
+                f"{', '.join(get_args(Spread))}, got sigma={sigma}, spread={spread!r}"
             )
         self.spread = spread
         self.sigma = sigma
@@ -68,12 +71,13 @@ class GaussianNoise(Noise):
     def forward(self, features: Tensor, generator: torch.Generator, spec: StageSpec) -> Tensor:
         self.require(spec)
         axes = AXES[spec.layout][self.spread]
-        return _Noisy.apply(features, axes, self.sigma, generator)  # pyright: ignore[reportReturnType]
+        return _Noisy.apply(features, axes, self.sigma, generator)
 
     def require(self, spec: StageSpec) -> None:
         if self.spread not in AXES[spec.layout]:
             raise UserError(
-                f"noise: {spec.name} hands on tokens or sound, which have no {self.spread}; take all, hw or channel"
+                f"noise: {spec.name} hands on tokens or sound, which have no {self.spread}; take "
+                "all, hw or channel"
             )
 
     def extra_repr(self) -> str:
@@ -81,12 +85,17 @@ class GaussianNoise(Noise):
 
 
 class _Noisy(torch.autograd.Function):
-    """`x + sigma * std(x) * n`, and its exact gradient, drawing `n` again instead of keeping a map of it: with `g` the
-    output's gradient, `dx = g + sigma * sum(g n) * (x - mean(x)) / ((N - 1) * std(x))`, sums over the spread's axes."""
+    """`x + sigma * std(x) * n`, and its exact gradient, drawing `n` again instead of keeping a map
+    of it: with `g` the output's gradient, `dx = g + sigma * sum(g n) * (x - mean(x)) / ((N - 1) *
+    std(x))`, sums over the spread's axes."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, axes: tuple[int, ...] | int | None, sigma: float, generator: torch.Generator
+        ctx: Any,
+        x: Tensor,
+        axes: tuple[int, ...] | int | None,
+        sigma: float,
+        generator: torch.Generator,
     ) -> Tensor:
         ctx.axes, ctx.sigma, ctx.state = axes, sigma, generator.get_state()
         ctx.save_for_backward(x)
@@ -101,7 +110,9 @@ class _Noisy(torch.autograd.Function):
         generator.set_state(ctx.state)
         along = _draw(x, generator).mul_(grad).sum(ctx.axes, keepdim=True)
         freedom = x.numel() / spread.numel() - 1
-        pull = torch.where(spread > 0, ctx.sigma * along / (freedom * spread), 0)  # as torch.std has it for constants
+        pull = torch.where(
+            spread > 0, ctx.sigma * along / (freedom * spread), 0
+        )  # as torch.std has it for constants
         return torch.addcmul(grad, x, pull).sub_(pull * mean), None, None, None
 
 
@@ -113,7 +124,8 @@ NoiseChoice = Noise | Literal["none", "all", "hw", "height", "channel"] | None
 
 
 def build_noise(noise: NoiseChoice) -> Noise | None:
-    """`none` or None is no noise; the name of a spread is Gaussian noise of the published strength."""
+    """`none` or None is no noise; the name of a spread is Gaussian noise of the published
+    strength."""
     if noise is None or noise == "none":
         return None
     return GaussianNoise(noise) if isinstance(noise, str) else noise

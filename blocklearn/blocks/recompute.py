@@ -10,31 +10,39 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from blocklearn.blocks.stage import Stage
+from blocklearn.backbones.stage import Stage
 
 Recompute = Literal["nothing", "cheap", "views", "units"]
 Step = Callable[[Tensor], Tensor]
 
 
 def run(
-    stages: Sequence[Stage], x: Tensor, noise: Step | None = None, *, recompute: Recompute, last_view: bool
+    stages: Sequence[Stage],
+    x: Tensor,
+    noise: Step | None = None,
+    *,
+    recompute: Recompute,
+    last_view: bool,
 ) -> Tensor:
-    """`x` through stages and noise, with a graph that keeps less. Values and gradients are the same.
+    """`x` through stages and noise, with a graph that keeps less. Values and gradients are the
+    same.
 
     Args:
         stages: in order.
         x: of one view.
         noise: behind them.
-        recompute: `nothing`; `cheap`: a stem that ends in a pooling, as a ResNet's, whose maps are the largest of all and
-            whose products are few; `views`: that, and all of every view but the last, so that one view's graph exists at
-            a time; `units`: every residual unit.
+        recompute: `nothing`; `cheap`: a stem that ends in a pooling, as a ResNet's, whose maps are
+            the largest of all and whose products are few; `views`: that, and all of every view but
+            the last, so that one view's graph exists at a time; `units`: every residual unit.
         last_view: whether it is the last.
     """
     if not torch.is_grad_enabled() or recompute == "nothing":
         return _in_turn([*stages, noise] if noise else stages, x)
     steps: list[Step] = [partial(_run_stage, stage, recompute) for stage in stages]
     steps += [noise] if noise else []
-    return _again(steps, x, stages) if recompute == "views" and not last_view else _in_turn(steps, x)
+    return (
+        _again(steps, x, stages) if recompute == "views" and not last_view else _in_turn(steps, x)
+    )
 
 
 def _run_stage(stage: Stage, recompute: Recompute, x: Tensor) -> Tensor:
@@ -46,8 +54,8 @@ def _run_stage(stage: Stage, recompute: Recompute, x: Tensor) -> Tensor:
 
 
 def _again(steps: Sequence[Step], x: Tensor, owners: Sequence[nn.Module]) -> Tensor:
-    """One step after the other, and once more in the backward pass, with the same draws. The owners' buffers take a batch
-    in once."""
+    """One step after the other, and once more in the backward pass, with the same draws. The
+    owners' buffers take a batch in once."""
     return checkpoint(
         _in_turn,
         steps,
@@ -79,8 +87,8 @@ def _units(stage: Stage) -> Iterator[tuple[list[nn.Module], bool]]:
 
 
 def _cheap_runs(stage: Stage) -> Iterator[tuple[list[nn.Module], bool]]:
-    """Runs of layers with few products that end in a pooling, and all others one by one. Where the first writes into its
-    input, as a ReLU behind a convolution does, it cannot be run again."""
+    """Runs of layers with few products that end in a pooling, and all others one by one. Where the
+    first writes into its input, as a ReLU behind a convolution does, it cannot be run again."""
     run: list[nn.Module] = []
     for module in stage:
         run.append(module)
@@ -102,7 +110,8 @@ def _is_cheap(module: nn.Module) -> bool:
     """Without products, but for a convolution of the image itself."""
     parts = [part for part in module.modules() if list(part.parameters(recurse=False))]
     return all(
-        isinstance(part, _BatchNorm) or (isinstance(part, nn.Conv2d) and part.in_channels <= 4) for part in parts
+        isinstance(part, _BatchNorm) or (isinstance(part, nn.Conv2d) and part.in_channels <= 4)
+        for part in parts
     )
 
 

@@ -21,18 +21,22 @@ from blocklearn.errors import UserError
 
 
 class CacheFrozenBlocks(Callback):
-    """Under a sequential schedule the blocks before the one that learns are frozen. With `--data.fixed_views true` their
-    output for an image never changes, so it is computed once, kept on disk and read in place of the images from then on:
-    the same result, without decoding, augmenting and the frozen blocks' forward pass.
+    """Under a sequential schedule the blocks before the one that learns are frozen. With
+    `--data.fixed_views true` their output for an image never changes, so it is computed once, kept
+    on disk and read in place of the images from then on: the same result, without decoding,
+    augmenting and the frozen blocks' forward pass.
 
-    The file takes images x views x channels x height x width x 4 bytes (2 in bf16) of the last frozen block; where images
-    are cut into patches, height and width are those of all patches side by side.
+    The file takes images x views x channels x height x width x 4 bytes (2 in bf16) of the last
+    frozen block; where images are cut into patches, height and width are those of all patches side
+    by side.
 
     Args:
-        folder: where to make a folder `frozen_features`, which is removed when training ends; null for the run's folder.
+        folder: where to make a folder `frozen_features`, which is removed when training ends; null
+            for the run's folder.
 
     Raises:
-        UserError: when training starts, without fixed views or over several processes; when the disk has not the room.
+        UserError: when training starts, without fixed views or over several processes; when the
+            disk has not the room.
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -40,19 +44,26 @@ class CacheFrozenBlocks(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, BlockwiseModule):
-            return  # a probe of the run that this callback belongs to: it freezes no blocks of its own
+            # a probe of the run that this callback belongs to: it freezes no blocks of its own
+            return
         if trainer.world_size > 1:
             raise UserError(
-                "CacheFrozenBlocks works in one process: set --trainer.devices 1, or leave the callback out"
+                "CacheFrozenBlocks works in one process: set --trainer.devices 1, or leave the "
+                "callback out"
             )
-        if not isinstance(trainer.datamodule, KeyedDataModule) or not trainer.datamodule.fixed_views:  # pyright: ignore
+        if (
+            not isinstance(trainer.datamodule, KeyedDataModule)  # pyright: ignore
+            or not trainer.datamodule.fixed_views  # pyright: ignore[reportAttributeAccessIssue]
+        ):  # pyright: ignore
             raise UserError(
-                "CacheFrozenBlocks: the views of an image change from epoch to epoch, so there is nothing to keep; set "
-                "--data.fixed_views true, or leave the callback out"
+                "CacheFrozenBlocks: the views of an image change from epoch to epoch, so there is "
+                "nothing to keep; set --data.fixed_views true, or leave the callback out"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)  # a run that is resumed in mid-epoch does not start one
+        self.on_train_epoch_start(
+            trainer, pl_module
+        )  # a run that is resumed in mid-epoch does not start one
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, BlockwiseModule):
@@ -64,16 +75,28 @@ class CacheFrozenBlocks(Callback):
             frozen += 1
         if frozen == pl_module.entry or frozen == len(pl_module.walked):
             return
-        folder, fingerprint = self._folder(trainer) / f"behind_block{frozen}", _fingerprint(pl_module, frozen)
+        folder, fingerprint = (
+            self._folder(trainer) / f"behind_block{frozen}",
+            _fingerprint(pl_module, frozen),
+        )
         if not is_stored(folder, fingerprint):
-            images = trainer.datamodule.every_training_view()  # pyright: ignore[reportAttributeAccessIssue]
-            store_views(folder, self._features(trainer, pl_module, images, frozen), len(images.dataset), fingerprint)
+            images = trainer.datamodule.every_training_view()  # pyright: ignore
+            store_views(
+                folder,
+                self._features(trainer, pl_module, images, frozen),
+                len(images.dataset),
+                fingerprint,
+            )
         if pl_module.entry:
-            shutil.rmtree(self._folder(trainer) / f"behind_block{pl_module.entry}", ignore_errors=True)
+            shutil.rmtree(
+                self._folder(trainer) / f"behind_block{pl_module.entry}", ignore_errors=True
+            )
         pl_module.entry = frozen
-        trainer.train_dataloader.keyed_sampler.stored_views = folder  # pyright: ignore[reportOptionalMemberAccess]
+        trainer.train_dataloader.keyed_sampler.stored_views = folder  # pyright: ignore
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
         if isinstance(pl_module, BlockwiseModule) and pl_module.entry:
             batch.views[:] = _as_handed_over(batch)
 
@@ -86,7 +109,8 @@ class CacheFrozenBlocks(Callback):
     def _features(
         self, trainer: Trainer, network: BlockwiseModule, images: DataLoader[Batch], frozen: int
     ) -> Iterator[Batch]:
-        """The output of the last frozen block, from the last that is stored, or else from the images."""
+        """The output of the last frozen block, from the last that is stored, or else from the
+        images."""
         first, batches = network.entry, images
         if first:
             stored: Any = StoredViews(self._folder(trainer) / f"behind_block{first}")
@@ -94,29 +118,39 @@ class CacheFrozenBlocks(Callback):
         blocks = network.walked[first:frozen]
         for block in network.walked[:frozen]:
             block.eval()
-        total = -(-len(batches.dataset) // (images.batch_size or 1))  # pyright: ignore[reportArgumentType]
-        for batch in track(batches, f"Storing the output of {blocks[-1].name}", total=total, transient=True):
+        total = -(-len(batches.dataset) // (images.batch_size or 1))  # pyright: ignore
+        for batch in track(
+            batches, f"Storing the output of {blocks[-1].name}", total=total, transient=True
+        ):
             stop_early(trainer)
-            views = [view.to(network.device) for view in (_as_handed_over(batch) if first else batch.views)]
+            views = [
+                view.to(network.device)
+                for view in (_as_handed_over(batch) if first else batch.views)
+            ]
             with torch.no_grad(), trainer.precision_plugin.forward_context():
                 for block in blocks:
                     views = block.hand_over(views)
-            yield batch._replace(views=[view.unflatten(0, (len(batch.index), -1)) for view in views])
+            yield batch._replace(
+                views=[view.unflatten(0, (len(batch.index), -1)) for view in views]
+            )
 
     def _folder(self, trainer: Trainer) -> Path:
         return Path(self.folder or trainer.default_root_dir) / "frozen_features"
 
 
 def _as_handed_over(batch: Batch) -> list[Tensor]:
-    """Stored views, `(B, rows, ...)` with what the patches of an image make along the second axis, as blocks hand them on,
-    `(B * rows, ...)`."""
+    """Stored views, `(B, rows, ...)` with what the patches of an image make along the second axis,
+    as blocks hand them on, `(B * rows, ...)`."""
     return [view.flatten(0, 1) for view in batch.views]
 
 
 def _fingerprint(network: BlockwiseModule, frozen: int) -> str:
-    """Of the frozen blocks' weights, so that a resumed run does not take over another's features."""
+    """Of the frozen blocks' weights, so that a resumed run does not take over another's
+    features."""
     digest = hashlib.sha256()
     for block in network.walked[:frozen]:
         for tensor in block.stages.state_dict().values():
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(
+                tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
     return digest.hexdigest()

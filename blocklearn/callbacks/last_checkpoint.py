@@ -7,15 +7,16 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
-from blocklearn.blocks.walk import IsolatedWalk
+from blocklearn.training.lightning_walk import IsolatedWalk
 
 
 class LastCheckpoint(Checkpoint):
-    """`FOLDER/last.ckpt`: after every epoch, every `minutes` within one, and at the end. `--ckpt_path last` finds it.
+    """`FOLDER/last.ckpt`: after every epoch, every `minutes` within one, and at the end.
+    `--ckpt_path last` finds it.
 
-    It keeps no state of its own: a checkpoint that comes from elsewhere cannot tell it what to remove. Earlier states are
-    kept by Lightning's `ModelCheckpoint` beside it, whose `train_time_interval` is not heeded under manual optimization,
-    hence the clock here.
+    It keeps no state of its own: a checkpoint that comes from elsewhere cannot tell it what to
+    remove. Earlier states are kept by Lightning's `ModelCheckpoint` beside it, whose
+    `train_time_interval` is not heeded under manual optimization, hence the clock here.
 
     Args:
         folder: where it lies.
@@ -31,23 +32,32 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if _ends_here(trainer):  # the hooks of an epoch's end, which Lightning calls next, take the part for a whole
+        if _ends_here(
+            trainer
+        ):  # the hooks of an epoch's end, which Lightning calls next, take the part for a whole
             self.save(trainer)
             return
-        # Processes save together or not at all, and their clocks differ; asking at every batch would make them wait.
+        # Processes save together or not at all, and their clocks differ; asking at every batch
+        # would make them wait.
         if trainer.world_size > 1 and trainer.global_step % max(trainer.log_every_n_steps, 1):  # pyright: ignore
             return
         if isinstance(pl_module, IsolatedWalk) and not pl_module.updated_at(batch_idx):
             return  # gradients that wait for the next batch would make it larger
-        if trainer.strategy.reduce_boolean_decision(time.monotonic() - self._saved_at >= 60 * self.minutes, all=False):
+        if trainer.strategy.reduce_boolean_decision(
+            time.monotonic() - self._saved_at >= 60 * self.minutes, all=False
+        ):
             self.save(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_step = trainer.global_step
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        others_follow = any(isinstance(c, (EarlyStopping, ModelCheckpoint)) for c in trainer.callbacks)  # pyright: ignore
-        if trainer.is_last_batch and not others_follow:  # whose state is in it, and whose turn in this hook is later
+        others_follow = any(
+            isinstance(c, (EarlyStopping, ModelCheckpoint))
+            for c in trainer.callbacks  # pyright: ignore
+        )  # pyright: ignore
+        # whose state is in it, and whose turn in this hook is later
+        if trainer.is_last_batch and not others_follow:
             self.save(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 class BlockProgressBar(TQDMProgressBar):
     """Lightning's bar with every block's loss, without the logger's version.
 
-    While training, the losses are read when metrics are logged anyway (`trainer.log_every_n_steps`): reading one waits
-    for the device.
+    While training, the losses are read when metrics are logged anyway
+    (`trainer.log_every_n_steps`): reading one waits for the device.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -9,12 +9,20 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from blocklearn.reporting.loggers import MetricsCSV
-from blocklearn.runs.resume import RUN, GoingOn, accept, deciding, require_same_processes, write_down
+from blocklearn.runs.resume import (
+    RUN,
+    GoingOn,
+    accept,
+    deciding,
+    require_same_processes,
+    write_down,
+)
 
 
 class RunSettings(Callback):
-    """Writes the settings that decide what is learned into every checkpoint, so that a run does not go on with others
-    unnoticed; tells and keeps what was changed; and tells the table of metrics where the run begins.
+    """Writes the settings that decide what is learned into every checkpoint, so that a run does not
+    go on with others unnoticed; tells and keeps what was changed; and tells the table of metrics
+    where the run begins.
 
     Args:
         config: the run's configuration as plain data.
@@ -37,8 +45,12 @@ class RunSettings(Callback):
                 print(f"Changed from batch {trainer.global_step} on: {line}", file=sys.stderr)
             write_down(changes, trainer.global_step, self.table)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         checkpoint[RUN] = {"settings": self.settings, "processes": trainer.world_size}
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         require_same_processes(checkpoint, trainer.world_size, self.going_on.accepted)

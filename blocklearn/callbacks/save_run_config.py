@@ -5,8 +5,8 @@ from typing import Any
 
 from lightning.pytorch.cli import SaveConfigCallback
 
-from blocklearn.interop.files import replacing
-from blocklearn.run_folder import RunFolder
+from blocklearn.runs.run_folder import RunFolder
+from blocklearn.weights.atomic_write import replacing
 
 OF_ONE_COMMAND = ("config", "ckpt_path", "resume", "accept_changes")
 

@@ -14,10 +14,12 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
-from blocklearn.blocks.walk import IsolatedWalk
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
+from blocklearn.training.lightning_walk import IsolatedWalk
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
+)
 
 
 class Stopped(BaseException):
@@ -29,22 +31,26 @@ class Stopped(BaseException):
     """
 
     def __init__(self, number: int, saved: bool) -> None:
-        super().__init__(f"{signal.Signals(number).name}, {'saved' if saved else 'nothing new to save'}")
+        super().__init__(
+            f"{signal.Signals(number).name}, {'saved' if saved else 'nothing new to save'}"
+        )
         self.number, self.saved = number, saved
 
     @property
     def status(self) -> int:
-        """Of the command: 130 for Ctrl-C, as shells have it, 143 (SIGTERM) for all others, so that a scheduler sees one
-        status for one thing."""
+        """Of the command: 130 for Ctrl-C, as shells have it, 143 (SIGTERM) for all others, so that
+        a scheduler sees one status for one thing."""
         return 128 + (signal.SIGINT if self.number == signal.SIGINT else signal.SIGTERM)
 
 
 class StopOnSignal(Callback):
-    """On SIGTERM, Ctrl-C or SLURM's SIGUSR1, to whichever process of the run: all processes agree at the end of a batch,
-    save the last checkpoint there, and the run ends with `Stopped`. A second Ctrl-C ends it at once.
+    """On SIGTERM, Ctrl-C or SLURM's SIGUSR1, to whichever process of the run: all processes agree
+    at the end of a batch, save the last checkpoint there, and the run ends with `Stopped`. A second
+    Ctrl-C ends it at once.
 
-    A batch whose gradients wait for the next (`accumulate_batches`) is no border. In a job of SLURM, SIGUSR1 also puts the
-    job back into the queue (`scontrol requeue`); with `--resume auto` the same command then goes on.
+    A batch whose gradients wait for the next (`accumulate_batches`) is no border. In a job of
+    SLURM, SIGUSR1 also puts the job back into the queue (`scontrol requeue`); with `--resume auto`
+    the same command then goes on.
 
     Args:
         checkpoint: what saves the state; null where the run keeps none.
@@ -66,7 +72,9 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._listen()  # the Trainer has put its own in our place
         if trainer.world_size > 1:  # asking over a CPU's group waits for no device
-            self._group = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+            self._group = (
+                dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -76,7 +84,8 @@ class StopOnSignal(Callback):
         self._number = self._agreed()
         self._save_if_asked(trainer)
 
-    # The metrics of a batch reach the loggers behind its end, so the run stops at whatever comes next.
+    # The metrics of a batch reach the loggers behind its end, so the run stops at whatever comes
+    # next.
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._stop_if_asked(trainer)
 
@@ -90,7 +99,8 @@ class StopOnSignal(Callback):
             self._stop_within_validation(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
-        if self._saved:  # otherwise when the next begins: others have their turn in this hook behind us
+        # otherwise when the next begins: others have their turn in this hook behind us
+        if self._saved:
             self._stop_if_asked(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
@@ -99,16 +109,20 @@ class StopOnSignal(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._unlisten()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._unlisten()
 
     def stop_early(self) -> None:
-        """For work between two batches that takes long and whose state need not be saved, in a run of one process."""
+        """For work between two batches that takes long and whose state need not be saved, in a run
+        of one process."""
         if self._received:
             raise Stopped(self._received, saved=False)
 
     def _stop_within_validation(self, trainer: Trainer) -> None:
-        """At its end where weights are averaged: within it the averages take the place of the network's own."""
+        """At its end where weights are averaged: within it the averages take the place of the
+        network's own."""
         averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # pyright: ignore
         if self._saved or not averages:
             self._stop_if_asked(trainer)
@@ -149,7 +163,8 @@ class StopOnSignal(Callback):
                 signal.signal(number, before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a loader's, which inherited this; Ctrl-C reaches it, and is not for it
+        # a loader's, which inherited this; Ctrl-C reaches it, and is not for it
+        if os.getpid() != self._process:
             if number != signal.SIGINT:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
@@ -189,6 +204,7 @@ def requeue() -> None:
         print(f"blocklearn: cannot requeue job {job}: {error}", file=sys.stderr)
         return
     print(
-        f"blocklearn: job {job} {'requeued' if not status else f'not requeued, scontrol says {status}'}",
+        f"blocklearn: job {job} "
+        f"{'requeued' if not status else f'not requeued, scontrol says {status}'}",
         file=sys.stderr,
     )

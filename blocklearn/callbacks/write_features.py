@@ -14,18 +14,19 @@ from torch import Tensor
 
 from blocklearn import __version__
 from blocklearn.data.datamodule import KeyedDataModule
-from blocklearn.interop.files import replacing
 from blocklearn.interop.rows_file import RowsFile
 from blocklearn.reporting.tables import feature_name
+from blocklearn.weights.atomic_write import replacing
 
 HEADER = ("row", "split", "index", "path", "label", "note")
 UNREADABLE = "cannot be read: its features are NaN"
 
 
 class WriteFeatures(BasePredictionWriter):
-    """A vector for every sample, of every feature that `blocklearn test` probes, in one safetensors file: `STAGE/KIND`
-    `(N, D)`, `label` `(N,)` (-1 where there is none) and `index` `(N,)`, the sample's number in its split. Its metadata
-    says of which network and data they are, and how tables call them. A table beside it has split and file of each row.
+    """A vector for every sample, of every feature that `blocklearn test` probes, in one safetensors
+    file: `STAGE/KIND` `(N, D)`, `label` `(N,)` (-1 where there is none) and `index` `(N,)`, the
+    sample's number in its split. Its metadata says of which network and data they are, and how
+    tables call them. A table beside it has split and file of each row.
 
     Both are whole or as they were before; no more than a batch is held in memory.
 
@@ -45,7 +46,9 @@ class WriteFeatures(BasePredictionWriter):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: KeyedDataModule = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         self._parts = data.predicted
-        self._samples = [(split, index) for split, part in self._parts.items() for index in range(len(part))]
+        self._samples = [
+            (split, index) for split, part in self._parts.items() for index in range(len(part))
+        ]
         self._roots = data.roots
         self.rows = min(len(self._samples), int(trainer.num_predict_batches[0]) * data.batch_size)
 
@@ -67,7 +70,11 @@ class WriteFeatures(BasePredictionWriter):
         assert self._file is not None
         self._file.append(columns)
         for row, (split, index), label, found in zip(
-            batch_indices, asked, columns["label"].tolist(), prediction["index"].tolist(), strict=True
+            batch_indices,
+            asked,
+            columns["label"].tolist(),
+            prediction["index"].tolist(),
+            strict=True,
         ):
             note = "" if found == index else UNREADABLE
             self._table.writerow((row, split, index, self._path(split, index), label, note))
@@ -75,7 +82,9 @@ class WriteFeatures(BasePredictionWriter):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open.close()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._open.__exit__(type(exception), exception, exception.__traceback__)
 
     def told(self) -> str:
@@ -84,7 +93,8 @@ class WriteFeatures(BasePredictionWriter):
         whole = sum(map(len, self._parts.values()))
         shortened = "" if self.rows == whole else f"the first {self.rows} of "
         return (
-            f"Written: {self.path}, {shortened}{whole} samples ({parts}), and {self.table}, which says whose they are"
+            f"Written: {self.path}, {shortened}{whole} samples ({parts}), and {self.table}, which "
+            "says whose they are"
         )
 
     def _begin(self, trainer: Trainer, columns: Mapping[str, Tensor]) -> None:
@@ -98,7 +108,8 @@ class WriteFeatures(BasePredictionWriter):
     def _metadata(self, trainer: Trainer) -> dict[str, str]:
         network: Any = trainer.lightning_module
         features = [
-            {"key": spec.key, **spec._asdict(), "name": feature_name(spec.kind)} for spec in network.feature_specs()
+            {"key": spec.key, **spec._asdict(), "name": feature_name(spec.kind)}
+            for spec in network.feature_specs()
         ]
         plain = {
             "features": features,
@@ -107,7 +118,11 @@ class WriteFeatures(BasePredictionWriter):
             "network": network.structure,
             **self.about,
         }
-        return {"format": "pt", "blocklearn": __version__, **{key: json.dumps(value) for key, value in plain.items()}}
+        return {
+            "format": "pt",
+            "blocklearn": __version__,
+            **{key: json.dumps(value) for key, value in plain.items()},
+        }
 
     def _path(self, split: str, index: int) -> str:
         """Relative to the folder of the data, where the sample is a file in it."""
@@ -119,8 +134,11 @@ class WriteFeatures(BasePredictionWriter):
         return str(path.relative_to(root) if root else path)
 
 
-def _without_stand_ins(prediction: Mapping[str, Tensor], expected: Sequence[int]) -> dict[str, Tensor]:
-    """Where another sample stood in for one that cannot be read, no vector is better than that of another."""
+def _without_stand_ins(
+    prediction: Mapping[str, Tensor], expected: Sequence[int]
+) -> dict[str, Tensor]:
+    """Where another sample stood in for one that cannot be read, no vector is better than that of
+    another."""
     strange = prediction["index"].cpu() != torch.tensor(expected)
     columns = {name: values.cpu() for name, values in prediction.items()}
     if not strange.any():

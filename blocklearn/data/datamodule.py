@@ -13,7 +13,13 @@ from torch.utils.data import ConcatDataset, DataLoader, default_collate
 
 from blocklearn.batch import Batch
 from blocklearn.data.labelled_part import stratified_part
-from blocklearn.data.loader import FinishedViews, KeyedSampler, KeyedViews, LabelledSamples, ResumableLoader
+from blocklearn.data.loader import (
+    FinishedViews,
+    KeyedSampler,
+    KeyedViews,
+    LabelledSamples,
+    ResumableLoader,
+)
 from blocklearn.data.unreadable import UnreadableSamples
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.errors import UserError
@@ -21,8 +27,8 @@ from blocklearn.machine import available_cores
 
 
 class KeyedDataModule(LightningDataModule):
-    """Samples of any kind, augmented by a recipe, every draw keyed to (seed, epoch, sample, view). Subclass it, set the
-    class attributes, and write the data sets; each yields (sample, label).
+    """Samples of any kind, augmented by a recipe, every draw keyed to (seed, epoch, sample, view).
+    Subclass it, set the class attributes, and write the data sets; each yields (sample, label).
 
     Pretraining samples and probe samples are separate data sets, which may coincide.
 
@@ -30,8 +36,9 @@ class KeyedDataModule(LightningDataModule):
         title: name of the data set, for tables and results.
         num_classes: of the probes' labels.
         target: which of several labellings is in use; null where there is only one.
-        frame_labels: a label is a `(T,)` tensor, one integer a frame (of 10 ms in speech). Probing and testing then take
-            samples one at a time (a process) and in their whole length, and pretraining gets -1 for a label.
+        frame_labels: a label is a `(T,)` tensor, one integer a frame (of 10 ms in speech). Probing
+            and testing then take samples one at a time (a process) and in their whole length, and
+            pretraining gets -1 for a label.
         predict_split: what `predict_dataloader` gives: `all`, or a name of `splits`.
         predicted: the samples of its loader, by split, in order.
 
@@ -41,10 +48,11 @@ class KeyedDataModule(LightningDataModule):
         batch_size: over all processes.
         num_workers: loader processes; null for one a core, at most 8.
         seed: of order and augmentation; null for the run's (`--seed_everything`).
-        fixed_views: draw the augmentation of a training sample once, so that every epoch sees the same views; what cached
-            features of frozen blocks need.
-        max_corrupt: how many samples of a data set may be unreadable; null for 0.1 % of them, at least 1. Another sample
-            stands in for each; they are listed in `unreadable_samples.csv` in the run's folder. 0 stops at the first.
+        fixed_views: draw the augmentation of a training sample once, so that every epoch sees the
+            same views; what cached features of frozen blocks need.
+        max_corrupt: how many samples of a data set may be unreadable; null for 0.1 % of them, at
+            least 1. Another sample stands in for each; they are listed in `unreadable_samples.csv`
+            in the run's folder. 0 stops at the first.
 
     Raises:
         UserError: for values out of range.
@@ -72,7 +80,8 @@ class KeyedDataModule(LightningDataModule):
             raise UserError(f"data: max_corrupt must be at least 0, got {max_corrupt}")
         if batch_size < 1 or (num_workers or 0) < 0:
             raise UserError(
-                f"data: batch_size must be at least 1 and num_workers at least 0, got {batch_size} and {num_workers}"
+                f"data: batch_size must be at least 1 and num_workers at least 0, got {batch_size} "
+                f"and {num_workers}"
             )
         self.root = Path(root)
         self.batch_size = batch_size
@@ -108,8 +117,8 @@ class KeyedDataModule(LightningDataModule):
         return [self.root]
 
     def splits(self, chosen: str = "all") -> dict[str, LabelledSamples]:
-        """The samples by split, each sample in one of them: `train`, `test`, and where pretraining has samples of its own
-        `probe`.
+        """The samples by split, each sample in one of them: `train`, `test`, and where pretraining
+        has samples of its own `probe`.
 
         Args:
             chosen: `all`, or the name of one.
@@ -119,7 +128,9 @@ class KeyedDataModule(LightningDataModule):
         """
         splits = self._splits()
         if chosen != "all" and chosen not in splits:
-            raise UserError(f"data: {self.title} has no split {chosen}; it has {', '.join(splits)}, or all")
+            raise UserError(
+                f"data: {self.title} has no split {chosen}; it has {', '.join(splits)}, or all"
+            )
         return {name: samples for name, samples in splits.items() if chosen in ("all", name)}
 
     def _splits(self) -> dict[str, LabelledSamples]:
@@ -138,29 +149,44 @@ class KeyedDataModule(LightningDataModule):
         samples = self.pretraining_samples()
         if len(samples) < self.batch_size:
             raise UserError(
-                f"data: {self.title} has {len(samples)} samples for training, fewer than one batch of {self.batch_size}; "
-                "lower --data.batch_size"
+                f"data: {self.title} has {len(samples)} samples for training, fewer than one batch "
+                f"of {self.batch_size}; lower --data.batch_size"
             )
-        self._enough = samples  # the next training loader takes them, so that large sets are not read twice
+        self._enough = (
+            samples  # the next training loader takes them, so that large sets are not read twice
+        )
 
     def few_samples(self, count: int = 8) -> Batch:
         """The first training samples in one batch, with their views of epoch 0, for looking at."""
-        dataset = self._dataset(self.pretraining_samples(), self._training_views(), self._view_label())
-        batch: Batch = default_collate([dataset[index] for index in range(min(count, len(dataset)))])
+        dataset = self._dataset(
+            self.pretraining_samples(), self._training_views(), self._view_label()
+        )
+        batch: Batch = default_collate(
+            [dataset[index] for index in range(min(count, len(dataset)))]
+        )
         device = torch.device("cpu")
         return batch._replace(
-            views=[view if isinstance(view, Tensor) else self.recipe.finish(view, device) for view in batch.views]
+            views=[
+                view if isinstance(view, Tensor) else self.recipe.finish(view, device)
+                for view in batch.views
+            ]
         )
 
     def list_unreadable_in(self, folder: Path) -> None:
-        """Name the folder for the list of unreadable samples: that of the trainer, unless one is named here."""
+        """Name the folder for the list of unreadable samples: that of the trainer, unless one is
+        named here."""
         self._list_folder = folder
 
     def unreadable_told(self) -> str | None:
-        """A line on the samples that were replaced, of the data sets that this process has made loaders of; null where
-        there was none. In a run that was resumed they are those of all its parts."""
+        """A line on the samples that were replaced, of the data sets that this process has made
+        loaders of; null where there was none. In a run that was resumed they are those of all its
+        parts."""
         found = {name: reason for count in self._counts for name, reason in count.found().items()}
-        lists = {str(count.list.path) for count in self._counts if count.list and count.list.path.is_file()}
+        lists = {
+            str(count.list.path)
+            for count in self._counts
+            if count.list and count.list.path.is_file()
+        }
         if not found:
             return None
         where = ", ".join(sorted(lists) or [*list(found)[:3], *(["..."] if len(found) > 3 else [])])
@@ -177,17 +203,24 @@ class KeyedDataModule(LightningDataModule):
 
     def every_training_view(self) -> DataLoader[Batch]:
         """All training samples in order, with the views that `fixed_views` gives them."""
-        dataset = self._dataset(self.pretraining_samples(), self._training_views(), self._view_label())
+        dataset = self._dataset(
+            self.pretraining_samples(), self._training_views(), self._view_label()
+        )
         device = self._device()
-        return FinishedViews(dataset, self.recipe, device, batch_size=self.batch_size, num_workers=self.num_workers)
+        return FinishedViews(
+            dataset, self.recipe, device, batch_size=self.batch_size, num_workers=self.num_workers
+        )
 
     def val_dataloader(self) -> ResumableLoader:
         return self._training_loader(self.test_samples(), shuffle=False)
 
-    def probe_dataloader(self, batch_size: int, augment: bool = True, labelled_part: float = 1.0) -> ResumableLoader:
-        """Labelled samples for training a probe, in one view: augmented and shuffled, or as they are and in order. Of a
-        `labelled_part` below 1 the samples are those that `stratified_part` draws with the run's seed. With
-        `frame_labels` the view is the whole sample, whatever `augment` says, and `batch_size` is not used.
+    def probe_dataloader(
+        self, batch_size: int, augment: bool = True, labelled_part: float = 1.0
+    ) -> ResumableLoader:
+        """Labelled samples for training a probe, in one view: augmented and shuffled, or as they
+        are and in order. Of a `labelled_part` below 1 the samples are those that `stratified_part`
+        draws with the run's seed. With `frame_labels` the view is the whole sample, whatever
+        `augment` says, and `batch_size` is not used.
 
         Raises:
             UserError: for a `labelled_part` below 1 of frame labels.
@@ -195,26 +228,36 @@ class KeyedDataModule(LightningDataModule):
         samples = self.probe_samples()
         if labelled_part < 1 and self.frame_labels:
             raise UserError(
-                f"probe: labelled_part {labelled_part} needs one label a sample, {self.title} has one a frame here; "
-                "leave it at 1 or choose another --data.target"
+                f"probe: labelled_part {labelled_part} needs one label a sample, {self.title} has "
+                "one a frame here; leave it at 1 or choose another --data.target"
             )
         if labelled_part < 1:
             samples = stratified_part(samples, labelled_part, self._keying_seed())
         view = self.recipe.probe_view if augment else self._test_view()
         if self.frame_labels:
             view, batch_size = self._test_view(), self._world_size()
-        return self._loader(samples, [view], shuffle=augment, batch_size=min(batch_size, len(samples)))
+        return self._loader(
+            samples, [view], shuffle=augment, batch_size=min(batch_size, len(samples))
+        )
 
     def test_dataloader(self) -> ResumableLoader:
         batch_size = self._world_size() if self.frame_labels else self.batch_size
-        return self._loader(self.test_samples(), [self._test_view()], shuffle=False, batch_size=batch_size)
+        return self._loader(
+            self.test_samples(), [self._test_view()], shuffle=False, batch_size=batch_size
+        )
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """The samples of `predict_split`, as they are and in order. A plain loader, since Lightning builds its own from it
-        to keep count of the samples."""
+        """The samples of `predict_split`, as they are and in order. A plain loader, since Lightning
+        builds its own from it to keep count of the samples."""
         self.predicted = self.splits(self.predict_split)
-        dataset = ConcatDataset([self._dataset(samples, [self._test_view()]) for samples in self.predicted.values()])
-        return DataLoader(dataset, batch_size=1 if self.frame_labels else self.batch_size, num_workers=self.num_workers)
+        dataset = ConcatDataset(
+            [self._dataset(samples, [self._test_view()]) for samples in self.predicted.values()]
+        )
+        return DataLoader(
+            dataset,
+            batch_size=1 if self.frame_labels else self.batch_size,
+            num_workers=self.num_workers,
+        )
 
     def _view_label(self) -> Callable[[Any, Any], Tensor] | None:
         return self.recipe.view_label if self.frame_labels else None
@@ -232,7 +275,9 @@ class KeyedDataModule(LightningDataModule):
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def _training_views(self) -> list[Callable[[Any], Tensor]]:
-        return [partial(self.recipe.training_view, view=view) for view in range(self.recipe.num_views)]
+        return [
+            partial(self.recipe.training_view, view=view) for view in range(self.recipe.num_views)
+        ]
 
     def _dataset(
         self,
@@ -240,7 +285,9 @@ class KeyedDataModule(LightningDataModule):
         transforms: Sequence[Callable[[Any], Tensor]],
         view_label: Callable[[Any, Any], Tensor] | None = None,
     ) -> KeyedViews:
-        return KeyedViews(samples, transforms, self._keying_seed(), view_label, self._unreadable(samples))
+        return KeyedViews(
+            samples, transforms, self._keying_seed(), view_label, self._unreadable(samples)
+        )
 
     def _unreadable(self, samples: LabelledSamples) -> UnreadableSamples:
         """One count for all loaders of a data set."""
@@ -256,8 +303,12 @@ class KeyedDataModule(LightningDataModule):
             return self._list_folder
         return Path(self.trainer.default_root_dir)
 
-    def _training_loader(self, samples: LabelledSamples, shuffle: bool, fixed_views: bool = False) -> ResumableLoader:
-        return self._loader(samples, self._training_views(), shuffle, None, fixed_views, self._view_label())
+    def _training_loader(
+        self, samples: LabelledSamples, shuffle: bool, fixed_views: bool = False
+    ) -> ResumableLoader:
+        return self._loader(
+            samples, self._training_views(), shuffle, None, fixed_views, self._view_label()
+        )
 
     def _loader(
         self,
@@ -272,7 +323,9 @@ class KeyedDataModule(LightningDataModule):
         sampler = self._sampler(dataset, batch_size or self.batch_size, shuffle, fixed_views)
         return ResumableLoader(dataset, sampler, self.recipe, self._device(), self.num_workers)
 
-    def _sampler(self, samples: Sized, batch_size: int, shuffle: bool, fixed_views: bool) -> KeyedSampler:
+    def _sampler(
+        self, samples: Sized, batch_size: int, shuffle: bool, fixed_views: bool
+    ) -> KeyedSampler:
         """For this process' part of every batch.
 
         Raises:
@@ -281,5 +334,9 @@ class KeyedDataModule(LightningDataModule):
         world_size = self._world_size()
         rank = self.trainer.global_rank if self.trainer else 0
         if batch_size % world_size:
-            raise UserError(f"data: batch_size {batch_size} does not divide among {world_size} processes")
-        return KeyedSampler(samples, batch_size, shuffle, self._keying_seed(), world_size, rank, fixed_views)
+            raise UserError(
+                f"data: batch_size {batch_size} does not divide among {world_size} processes"
+            )
+        return KeyedSampler(
+            samples, batch_size, shuffle, self._keying_seed(), world_size, rank, fixed_views
+        )

@@ -39,7 +39,8 @@ class SamplesAt:
 
 
 def stratified_part(samples: LabelledSamples, part: float, seed: int) -> SamplesAt:
-    """The same part of every class, at least one sample of each; which ones depends on `seed` alone.
+    """The same part of every class, at least one sample of each; which ones depends on `seed`
+    alone.
 
     Args:
         samples: labelled, one label a sample.
@@ -55,12 +56,17 @@ def stratified_part(samples: LabelledSamples, part: float, seed: int) -> Samples
     kept: list[int] = []
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().flatten()
-        order = torch.randperm(len(members), generator=torch.Generator().manual_seed(fold_seed(seed, label)))
+        order = torch.randperm(
+            len(members), generator=torch.Generator().manual_seed(fold_seed(seed, label))
+        )
         kept += members[order[: max(1, round(part * len(members)))]].tolist()
     return SamplesAt(samples, sorted(kept))
 
 
 def read_labels(samples: LabelledSamples) -> Tensor:
-    """`(N,)` integers: the data set's own `labels` where it has them; otherwise every sample is read."""
+    """`(N,)` integers: the data set's own `labels` where it has them; otherwise every sample is
+    read."""
     labels = getattr(samples, "labels", None)
-    return torch.as_tensor([samples[index][1] for index in range(len(samples))] if labels is None else labels)
+    return torch.as_tensor(
+        [samples[index][1] for index in range(len(samples))] if labels is None else labels
+    )

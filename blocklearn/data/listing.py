@@ -18,14 +18,18 @@ SYSTEMS_OWN = {
 COMPARISON = {"comparison.png", "comparison.csv"}
 
 
-def list_files(folder: Path, suffixes: Collection[str], others: Counter[str] | None = None) -> list[Path]:
-    """All files below a folder that end in one of the suffixes, sorted by path as `sorted(folder.rglob("*"))` is.
+def list_files(
+    folder: Path, suffixes: Collection[str], others: Counter[str] | None = None
+) -> list[Path]:
+    """All files below a folder that end in one of the suffixes, sorted by path as
+    `sorted(folder.rglob("*"))` is.
 
-    Left out is what nobody put there as data: names that begin with a dot, what operating systems write (`Thumbs.db`,
-    `__MACOSX`, ...), and the folders of training runs (`is_output`).
+    Left out is what nobody put there as data: names that begin with a dot, what operating systems
+    write (`Thumbs.db`, `__MACOSX`, ...), and the folders of training runs (`is_output`).
 
-    Links are followed, except to a folder that holds them; a link to nothing counts as a file, so that it is missed when
-    it is read, and not before. Folders that may not be looked into are passed over. No file but a link is looked at.
+    Links are followed, except to a folder that holds them; a link to nothing counts as a file, so
+    that it is missed when it is read, and not before. Folders that may not be looked into are
+    passed over. No file but a link is looked at.
 
     Args:
         folder: where to look.
@@ -33,14 +37,25 @@ def list_files(folder: Path, suffixes: Collection[str], others: Counter[str] | N
         others: counts the files with another suffix, by it.
     """
     real = os.path.realpath(folder)
-    found = _walk(str(folder), real, frozenset({real}), frozenset(suffixes), Counter() if others is None else others)
+    found = _walk(
+        str(folder),
+        real,
+        frozenset({real}),
+        frozenset(suffixes),
+        Counter() if others is None else others,
+    )
     return [Path(path) for path in found]
 
 
-def list_here(folder: Path, suffixes: Collection[str], others: Counter[str] | None = None) -> list[Path]:
+def list_here(
+    folder: Path, suffixes: Collection[str], others: Counter[str] | None = None
+) -> list[Path]:
     """The same of a folder itself, without the folders in it."""
     entries = [entry for entry in _data_in(str(folder)) if not _is_folder(entry)]
-    return [Path(path) for path in _chosen(entries, frozenset(suffixes), Counter() if others is None else others)]
+    return [
+        Path(path)
+        for path in _chosen(entries, frozenset(suffixes), Counter() if others is None else others)
+    ]
 
 
 def is_data(name: str) -> bool:
@@ -49,16 +64,21 @@ def is_data(name: str) -> bool:
 
 
 def is_output(folder: Path) -> bool:
-    """Whether a folder is what training left: that of a run of blocklearn (`config.yaml` beside `checkpoints` or
-    `metrics.csv`), of its checkpoints or of an evaluation, W&B's or Lightning's (`run-*`, `offline-run-*`, `version_*`), or
-    one that holds such folders and nothing else. A class may be called `runs` or `wandb`."""
+    """Whether a folder is what training left: that of a run of blocklearn (`config.yaml` beside
+    `checkpoints` or `metrics.csv`), of its checkpoints or of an evaluation, W&B's or Lightning's
+    (`run-*`, `offline-run-*`, `version_*`), or one that holds such folders and nothing else. A
+    class may be called `runs` or `wandb`."""
     entries = [entry for entry in _entries(str(folder)) if is_data(entry.name)]
     if _is_run({entry.name for entry in entries}):
         return True
     folders = [entry for entry in entries if _is_folder(entry)]
     if any(entry.name.startswith(("run-", "offline-run-", "version_")) for entry in folders):
         return folder.name in ("wandb", "lightning_logs")
-    return bool(folders) and len(folders) == len(entries) and all(is_output(Path(entry.path)) for entry in folders)
+    return (
+        bool(folders)
+        and len(folders) == len(entries)
+        and all(is_output(Path(entry.path)) for entry in folders)
+    )
 
 
 def _is_run(names: set[str]) -> bool:
@@ -72,20 +92,29 @@ def _is_run(names: set[str]) -> bool:
 def _walk(
     folder: str, real: str, above: frozenset[str], suffixes: frozenset[str], others: Counter[str]
 ) -> Iterator[str]:
-    """`real` is the folder without links on the way to it, `above` are those of the folders that led here."""
+    """`real` is the folder without links on the way to it, `above` are those of the folders that
+    led here."""
     entries = _data_in(folder)
-    if len(above) > 1 and _is_run({entry.name for entry in entries}):  # below the folder that was asked for
+    if len(above) > 1 and _is_run(
+        {entry.name for entry in entries}
+    ):  # below the folder that was asked for
         return
     for entry in entries:
         if _is_folder(entry):
-            inner = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
+            inner = (
+                os.path.realpath(entry.path)
+                if entry.is_symlink()
+                else os.path.join(real, entry.name)
+            )
             if inner not in above and not real.startswith(os.path.join(inner, "")):
                 yield from _walk(entry.path, inner, above | {inner}, suffixes, others)
         else:
             yield from _chosen([entry], suffixes, others)
 
 
-def _chosen(entries: list[os.DirEntry[str]], suffixes: frozenset[str], others: Counter[str]) -> Iterator[str]:
+def _chosen(
+    entries: list[os.DirEntry[str]], suffixes: frozenset[str], others: Counter[str]
+) -> Iterator[str]:
     for entry in entries:
         suffix = os.path.splitext(entry.name)[1].lower()
         if suffix not in suffixes:

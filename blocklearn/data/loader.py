@@ -20,10 +20,12 @@ from blocklearn.seeding import fold_seed, keyed_randomness
 
 
 class LabelledSamples(Protocol):
-    """A map-style data set of (sample, label). A sample is what the recipe takes: an RGB PIL image or a `Recording`. A
-    label is an integer, -1 where there is none, or `(T,)` integers, one a frame.
+    """A map-style data set of (sample, label). A sample is what the recipe takes: an RGB PIL image
+    or a `Recording`. A label is an integer, -1 where there is none, or `(T,)` integers, one a
+    frame.
 
-    For a sample that cannot be read it raises `UnreadableSample`. It may have `labels` and `paths`, one a sample."""
+    For a sample that cannot be read it raises `UnreadableSample`. It may have `labels` and `paths`,
+    one a sample."""
 
     def __len__(self) -> int: ...
 
@@ -31,8 +33,9 @@ class LabelledSamples(Protocol):
 
 
 class ViewKey(NamedTuple):
-    """What a sampler asks for: the views of sample `index` in `epoch`, or, from a file, features that stand for them. The
-    key carries the file, so that loader processes that live on from epoch to epoch follow the sampler."""
+    """What a sampler asks for: the views of sample `index` in `epoch`, or, from a file, features
+    that stand for them. The key carries the file, so that loader processes that live on from epoch
+    to epoch follow the sampler."""
 
     epoch: int
     index: int
@@ -40,18 +43,20 @@ class ViewKey(NamedTuple):
 
 
 class KeyedViews(Dataset[Batch]):
-    """Views of samples. An item is asked for by a `ViewKey`, or by its index for epoch 0, and its augmentation depends
-    on nothing else but the seed and the view's number: not on workers, processes or what was drawn before.
+    """Views of samples. An item is asked for by a `ViewKey`, or by its index for epoch 0, and its
+    augmentation depends on nothing else but the seed and the view's number: not on workers,
+    processes or what was drawn before.
 
     Args:
         samples: the data set.
-        transforms: one a view, sample to tensor, or to what the recipe's `finish` takes; they may draw from torch's global
-            stream.
+        transforms: one a view, sample to tensor, or to what the recipe's `finish` takes; they may
+            draw from torch's global stream.
         seed: of the run.
-        view_label: the label of the first view from sample and label, drawn as that view is; null for the sample's own.
-        unreadable: what becomes of samples that cannot be read; null for its defaults. Another sample stands in, with its
-            own label and index, augmented by the draws of the place that it fills: those it has in its own place differ,
-            so no view is in a batch twice.
+        view_label: the label of the first view from sample and label, drawn as that view is; null
+            for the sample's own.
+        unreadable: what becomes of samples that cannot be read; null for its defaults. Another
+            sample stands in, with its own label and index, augmented by the draws of the place that
+            it fills: those it has in its own place differ, so no view is in a batch twice.
     """
 
     def __init__(
@@ -78,7 +83,8 @@ class KeyedViews(Dataset[Batch]):
         return self.unreadable.read(partial(self._views, epoch, index), self.seed, epoch, index)
 
     def _views(self, epoch: int, place: int, index: int) -> Batch:
-        """Of sample `index`, drawn for a place in the data set: its own, or that of one that cannot be read."""
+        """Of sample `index`, drawn for a place in the data set: its own, or that of one that cannot
+        be read."""
         sample, label = self.samples[index]
         views = []
         for view, transform in enumerate(self.transforms):
@@ -91,13 +97,15 @@ class KeyedViews(Dataset[Batch]):
 
 
 class KeyedSampler(DistributedSampler[Any]):
-    """Yields a `ViewKey` a sample in an order that depends on (seed, epoch) alone. With several processes each takes its
-    slice of every global batch, so the union of a step's batches is the same for any number of processes.
+    """Yields a `ViewKey` a sample in an order that depends on (seed, epoch) alone. With several
+    processes each takes its slice of every global batch, so the union of a step's batches is the
+    same for any number of processes.
 
     Args:
         dataset: what is sampled.
         batch_size: over all processes; a multiple of `num_replicas`.
-        shuffle: a new order each epoch, whole batches only; otherwise the data set's order, all samples.
+        shuffle: a new order each epoch, whole batches only; otherwise the data set's order, all
+            samples.
         seed: of the run.
         num_replicas: number of processes.
         rank: of this process.
@@ -114,7 +122,7 @@ class KeyedSampler(DistributedSampler[Any]):
         rank: int = 0,
         fixed_views: bool = False,
     ) -> None:
-        super().__init__(dataset, num_replicas, rank, shuffle, seed, drop_last=shuffle)  # pyright: ignore[reportArgumentType]
+        super().__init__(dataset, num_replicas, rank, shuffle, seed, drop_last=shuffle)  # pyright: ignore
         self.batch_size = batch_size
         self.resumed: tuple[int, int] | None = None  # epoch, and how many batches of it are done
         self.fixed_views = fixed_views
@@ -132,7 +140,8 @@ class KeyedSampler(DistributedSampler[Any]):
 
     @property
     def skip_batches(self) -> int:
-        """Batches of this epoch that are done already: only the epoch that is resumed is cut short."""
+        """Batches of this epoch that are done already: only the epoch that is resumed is cut
+        short."""
         return self.resumed[1] if self.resumed and self.resumed[0] == self.epoch else 0
 
     def batches(self) -> Iterator[Tensor]:
@@ -153,8 +162,8 @@ class KeyedSampler(DistributedSampler[Any]):
 
 
 class FinishedViews(DataLoader[Batch]):
-    """A DataLoader whose batches hold finished views, whoever iterates over it: what the recipe leaves to the device is
-    done here, in the process of the network.
+    """A DataLoader whose batches hold finished views, whoever iterates over it: what the recipe
+    leaves to the device is done here, in the process of the network.
 
     Args:
         dataset: the samples.
@@ -163,19 +172,25 @@ class FinishedViews(DataLoader[Batch]):
         arguments: those of `DataLoader`.
     """
 
-    def __init__(self, dataset: KeyedViews, recipe: ViewRecipe, device: torch.device, **arguments: Any) -> None:
+    def __init__(
+        self, dataset: KeyedViews, recipe: ViewRecipe, device: torch.device, **arguments: Any
+    ) -> None:
         super().__init__(dataset, pin_memory=torch.cuda.is_available(), **arguments)
         self.recipe, self.device = recipe, device
 
     def __iter__(self) -> Iterator[Any]:
         for batch in super().__iter__():
             yield batch._replace(
-                views=[v if isinstance(v, Tensor) else self.recipe.finish(v, self.device) for v in batch.views]
+                views=[
+                    v if isinstance(v, Tensor) else self.recipe.finish(v, self.device)
+                    for v in batch.views
+                ]
             )
 
 
 class Resumable:
-    """Remembers how far a loader came: a checkpoint taken in mid-epoch goes on with the next batch."""
+    """Remembers how far a loader came: a checkpoint taken in mid-epoch goes on with the next
+    batch."""
 
     keyed_sampler: KeyedSampler
     _batches_done: int = 0
@@ -184,42 +199,54 @@ class Resumable:
     def __len__(self) -> int: ...
 
     def counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        # A generator, so that nothing is prefetched before the Trainer has told the sampler its epoch.
+        # A generator, so that nothing is prefetched before the Trainer has told the sampler its
+        # epoch.
         self._batches_done = self.keyed_sampler.skip_batches
         for batch in batches:
             self._batches_done += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.keyed_sampler.epoch, "batches_done": self._batches_done, **self._order()}
+        return {
+            "epoch": self.keyed_sampler.epoch,
+            "batches_done": self._batches_done,
+            **self._order(),
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Raises:
-        UserError: where samples or batches are others than those that were counted, so that the order is another.
+        UserError: where samples or batches are others than those that were counted, so that the
+            order is another.
         """
         now, then = self._order(), {**self._order(), **state}  # older states do not say
         if now["samples"] != then["samples"]:
             raise UserError(
-                f"resume: data has {now['samples']} samples, the checkpoint's run had {then['samples']}; go on with the "
-                "same data, or begin a new run"
+                f"resume: data has {now['samples']} samples, the checkpoint's run had "
+                f"{then['samples']}; go on with the same data, or begin a new run"
             )
         if now["batch_size"] != then["batch_size"]:
             raise UserError(
-                f"resume: data has a batch_size of {now['batch_size']}, the checkpoint's run had {then['batch_size']}; set "
-                f"--data.batch_size {then['batch_size']}, or begin a new run"
+                f"resume: data has a batch_size of {now['batch_size']}, the checkpoint's run had "
+                f"{then['batch_size']}; set --data.batch_size {then['batch_size']}, or begin a new "
+                "run"
             )
         done = state["batches_done"]
         self.keyed_sampler.resumed = (state["epoch"], done) if done < len(self) else None
 
     def _order(self) -> dict[str, int]:
-        """What the order of the samples follows from, besides the seed; batches are those of all processes."""
-        return {"samples": len(self.keyed_sampler.dataset), "batch_size": self.keyed_sampler.batch_size}  # pyright: ignore
+        """What the order of the samples follows from, besides the seed; batches are those of all
+        processes."""
+        return {
+            "samples": len(self.keyed_sampler.dataset),  # pyright: ignore[reportArgumentType]
+            "batch_size": self.keyed_sampler.batch_size,
+        }  # pyright: ignore
 
 
 class ResumableLoader(FinishedViews, Resumable):
     """A loader of finished views that goes on where a checkpoint was taken.
 
-    Its length is that of a whole epoch, also while it finishes a part of one, as the Trainer counts.
+    Its length is that of a whole epoch, also while it finishes a part of one, as the Trainer
+    counts.
     """
 
     def __init__(

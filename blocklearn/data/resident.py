@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blocklearn.batch import Batch
-from blocklearn.data.colour_work import to_device
+from blocklearn.data.images.colour_work import to_device
 from blocklearn.data.loader import KeyedSampler, LabelledSamples, Resumable
 from blocklearn.data.stored_views import StoredViews
 from blocklearn.data.unreadable import UnreadableSamples
@@ -22,8 +22,8 @@ class ResidentImages(NamedTuple):
     """Attributes:
     pixels: `(N, 3, H, W)`, uint8, on the device.
     labels: `(N,)` integers, on the CPU.
-    index: `(N,)` positions in the data set of what lies at 0 to N - 1, on the CPU: another where a sample could not be
-        read. Null for all in their own place.
+    index: `(N,)` positions in the data set of what lies at 0 to N - 1, on the CPU: another where a
+        sample could not be read. Null for all in their own place.
     """
 
     pixels: Tensor
@@ -32,7 +32,10 @@ class ResidentImages(NamedTuple):
 
 
 def load_resident(
-    samples: LabelledSamples, device: torch.device, seed: int = 0, unreadable: UnreadableSamples | None = None
+    samples: LabelledSamples,
+    device: torch.device,
+    seed: int = 0,
+    unreadable: UnreadableSamples | None = None,
 ) -> ResidentImages:
     """Read every sample once.
 
@@ -57,18 +60,21 @@ def load_resident(
         other, labels[index], places[index] = read(index)
         if other.size != image.size:
             raise UserError(
-                f"data: images of {image.width} x {image.height} and of {other.width} x {other.height} pixels cannot "
-                "live on the device together; set --data.resident false"
+                f"data: images of {image.width} x {image.height} and of {other.width} x "
+                f"{other.height} pixels cannot live on the device together; set --data.resident "
+                "false"
             )
         pixels[index] = torch.from_numpy(np.array(other))
     return ResidentImages(pixels.permute(0, 3, 1, 2).contiguous().to(device), labels, places)
 
 
 class ResidentLoader(Resumable):
-    """Training views of images that live on the device: a batch is an index and its draws, made without loader processes.
+    """Training views of images that live on the device: a batch is an index and its draws, made
+    without loader processes.
 
-    The draws of a sample depend on (seed, epoch, sample, view) alone: those of an epoch are drawn at once, on the CPU, from
-    a stream keyed to (seed, epoch, view). They are distributed as those of a `ResumableLoader`, and are others.
+    The draws of a sample depend on (seed, epoch, sample, view) alone: those of an epoch are drawn
+    at once, on the CPU, from a stream keyed to (seed, epoch, view). They are distributed as those
+    of a `ResumableLoader`, and are others.
 
     Args:
         images: on the device.
@@ -93,11 +99,14 @@ class ResidentLoader(Resumable):
     def _batches(self) -> Iterator[Batch]:
         pixels, labels, places = self.images
         draws = None
-        # A last batch that is too small for a sample a process is left out, so that all processes count alike.
+        # A last batch that is too small for a sample a process is left out, so that all processes
+        # count alike.
         for index in islice(self.sampler.batches(), len(self) - self.sampler.skip_batches):
             stored = self.sampler.stored_views
             if stored is not None:
-                views = [to_device(view[index], pixels.device) for view in StoredViews(stored).views]
+                views = [
+                    to_device(view[index], pixels.device) for view in StoredViews(stored).views
+                ]
             else:
                 draws = draws or self._draw()
                 chosen = pixels[to_device(index, pixels.device)]
@@ -108,7 +117,11 @@ class ResidentLoader(Resumable):
         count, _, height, width = self.dataset.shape
         return [
             self.recipe.draw_views(
-                count, view, height, width, keyed_generator("cpu", self.sampler.seed, self.sampler.view_epoch, view)
+                count,
+                view,
+                height,
+                width,
+                keyed_generator("cpu", self.sampler.seed, self.sampler.view_epoch, view),
             )
             for view in range(self.recipe.num_views)
         ]

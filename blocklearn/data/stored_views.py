@@ -16,8 +16,8 @@ ABOUT = "about.json"  # written last: a folder that holds it is complete
 
 
 class StoredViews:
-    """A folder of features, one file a view, and labels. An item is one sample's `Batch`, read from the disk when it is
-    asked for.
+    """A folder of features, one file a view, and labels. An item is one sample's `Batch`, read from
+    the disk when it is asked for.
 
     Args:
         folder: that `store_views` wrote.
@@ -30,12 +30,17 @@ class StoredViews:
         return len(self.label)
 
     def __getitem__(self, index: int) -> Batch:
-        return Batch([view[index].clone() for view in self.views], self.label[index].clone(), torch.tensor(index))
+        return Batch(
+            [view[index].clone() for view in self.views],
+            self.label[index].clone(),
+            torch.tensor(index),
+        )
 
 
 def store_views(folder: Path, batches: Iterable[Batch], count: int, fingerprint: str) -> None:
-    """Write the views of `count` samples, batch by batch, in the order in which they come: where a sample could not be
-    read, the one that stands in for it is kept in its place. A folder that was begun and not finished is written anew.
+    """Write the views of `count` samples, batch by batch, in the order in which they come: where a
+    sample could not be read, the one that stands in for it is kept in its place. A folder that was
+    begun and not finished is written anew.
 
     Args:
         folder: for nothing else.
@@ -57,8 +62,14 @@ def store_views(folder: Path, batches: Iterable[Batch], count: int, fingerprint:
         parts = [*(view.cpu() for view in batch.views), batch.label.cpu()]
         if not columns:
             _require_room(folder, sum(part[0].nbytes for part in parts) * count)
-            shapes, dtypes = [(count, *part.shape[1:]) for part in parts], [part.dtype for part in parts]
-            columns = [_map(folder, number, *like) for number, like in enumerate(zip(shapes, dtypes, strict=True))]
+            shapes, dtypes = (
+                [(count, *part.shape[1:]) for part in parts],
+                [part.dtype for part in parts],
+            )
+            columns = [
+                _map(folder, number, *like)
+                for number, like in enumerate(zip(shapes, dtypes, strict=True))
+            ]
         for column, part in zip(columns, parts, strict=True):
             column[first : first + len(part)] = part
         first += len(batch.label)
@@ -81,20 +92,24 @@ def _open(folder: Path) -> tuple[list[Tensor], Tensor]:
     about = json.loads((folder / ABOUT).read_text())
     dtypes = [getattr(torch, name) for name in about["dtypes"]]
     *views, label = (
-        _map(folder, number, *like) for number, like in enumerate(zip(about["shapes"], dtypes, strict=True))
+        _map(folder, number, *like)
+        for number, like in enumerate(zip(about["shapes"], dtypes, strict=True))
     )
     return views, label
 
 
 def _map(folder: Path, number: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     size = torch.Size(shape)
-    return torch.from_file(str(folder / f"{number}.bin"), shared=True, size=size.numel(), dtype=dtype).reshape(size)
+    return torch.from_file(
+        str(folder / f"{number}.bin"), shared=True, size=size.numel(), dtype=dtype
+    ).reshape(size)
 
 
 def _require_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"the features to store need {needed / 1e9:.1f} GB, {folder.resolve()} has {free / 1e9:.1f} GB left; name "
-            "another folder, or leave the cache of frozen blocks out"
+            f"the features to store need {needed / 1e9:.1f} GB, {folder.resolve()} has "
+            f"{free / 1e9:.1f} GB left; name another folder, or leave the cache of frozen blocks "
+            "out"
         )

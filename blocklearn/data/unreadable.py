@@ -16,20 +16,25 @@ Read = TypeVar("Read")
 
 
 class UnreadableSamples:
-    """Reads the samples of one data set, notes those that cannot be read, and lets others stand in for them.
+    """Reads the samples of one data set, notes those that cannot be read, and lets others stand in
+    for them.
 
-    Which sample stands in depends on (seed, epoch, index, attempt) alone, so neither processes nor resuming matter. Each
-    file counts once, in whatever process, epoch or resumed part of a run it was met: the list in the run's folder is what
-    they share. Nothing is looked up for a sample that can be read.
+    Which sample stands in depends on (seed, epoch, index, attempt) alone, so neither processes nor
+    resuming matter. Each file counts once, in whatever process, epoch or resumed part of a run it
+    was met: the list in the run's folder is what they share. Nothing is looked up for a sample that
+    can be read.
 
     Args:
-        samples: the data set. Where it has `paths`, one a sample, it is known which of the listed files are its own;
-            otherwise all of them count.
-        allowed: how many of its samples may be unreadable; null for a thousandth of them, at least 1.
+        samples: the data set. Where it has `paths`, one a sample, it is known which of the listed
+            files are its own; otherwise all of them count.
+        allowed: how many of its samples may be unreadable; null for a thousandth of them, at least
+            1.
         folder: of the run, for the list. Without one each process keeps its own count.
     """
 
-    def __init__(self, samples: Sized, allowed: int | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self, samples: Sized, allowed: int | None = None, folder: Path | None = None
+    ) -> None:
         self.count = len(samples)
         self.paths: Sequence[Path] | None = getattr(samples, "paths", None)
         self.allowed = max(1, self.count // 1000) if allowed is None else allowed
@@ -42,10 +47,12 @@ class UnreadableSamples:
         return same_set and (self.list and self.list.path) == (other.list and other.list.path)
 
     def read(self, read: Callable[[int], Read], seed: int, epoch: int, index: int) -> Read:
-        """What `read` makes of sample `index`, or else of the first of those drawn for its place that can be read.
+        """What `read` makes of sample `index`, or else of the first of those drawn for its place
+        that can be read.
 
         Raises:
-            UserError: where more are unreadable than are allowed, and where none of `ATTEMPTS` samples can be read.
+            UserError: where more are unreadable than are allowed, and where none of `ATTEMPTS`
+                samples can be read.
         """
         chosen = index
         for attempt in range(ATTEMPTS):
@@ -55,8 +62,8 @@ class UnreadableSamples:
                 self.note(error)
                 if attempt == ATTEMPTS - 1:
                     raise UserError(
-                        f"data: {error.told}; nor can the {attempt} samples before it, drawn for the same place; mend the "
-                        "data set, or fetch it anew"
+                        f"data: {error.told}; nor can the {attempt} samples before it, drawn for "
+                        "the same place; mend the data set, or fetch it anew"
                     ) from error
             chosen = fold_seed(seed, epoch, index, REPLACEMENT + attempt) % self.count
         raise AssertionError
@@ -75,13 +82,15 @@ class UnreadableSamples:
             seen = f", listed in {in_one_line(self.list.path)}" if self.list else ""
             delete = ", and delete the list" if self.list else ""
             raise UserError(
-                f"data: {error.told}; {len(found)} of {self.count} samples cannot be read{seen}, and {self.allowed} may "
-                f"be; mend or remove them{delete}, or raise --data.max_corrupt"
+                f"data: {error.told}; {len(found)} of {self.count} samples cannot be read{seen}, "
+                f"and {self.allowed} may be; mend or remove them{delete}, or raise "
+                "--data.max_corrupt"
             )
         self._noted[name] = in_one_line(error.reason)
 
     def found(self) -> dict[str, str]:
-        """Reason by file of this data set's samples that could not be read, as far as this process or the list knows."""
+        """Reason by file of this data set's samples that could not be read, as far as this process
+        or the list knows."""
         try:
             listed = self.list.read() if self.list else {}
         except OSError:
@@ -91,7 +100,9 @@ class UnreadableSamples:
     def _added(self, name: str, reason: str) -> dict[str, str]:
         try:
             listed = self.list.add(name, reason) if self.list else {}
-        except OSError:  # a full disk is no reason to stop for one sample: the count is then this process' own
+        except (
+            OSError
+        ):  # a full disk is no reason to stop for one sample: the count is then this process' own
             listed = {}
         return {name: reason} | listed | self._noted
 

@@ -13,9 +13,9 @@ PATIENCE = 100  # times that a hundredth of a second is waited for another proce
 
 
 class UnreadableList:
-    """A CSV file of two columns, file and reason, that every process of a run adds to: what all of them, and the run before
-    it was resumed, have found lies here and nowhere else. A line that cannot be read is passed over. A symbolic link in
-    its place is never followed.
+    """A CSV file of two columns, file and reason, that every process of a run adds to: what all of
+    them, and the run before it was resumed, have found lies here and nowhere else. A line that
+    cannot be read is passed over. A symbolic link in its place is never followed.
 
     Args:
         path: of the list, which need not be there.
@@ -25,7 +25,8 @@ class UnreadableList:
         self.path = path
 
     def add(self, file: str, reason: str) -> dict[str, str]:
-        """Append one line, unless the file is listed. Returns reason by file of all that are listed.
+        """Append one line, unless the file is listed. Returns reason by file of all that are
+        listed.
 
         Args:
             file: one line of text.
@@ -40,7 +41,8 @@ class UnreadableList:
             content = handle.read()
             listed = _parsed(content)
             if file not in listed:
-                # One write keeps lines whole where there are no locks. A list that breaks off gets its line break.
+                # One write keeps lines whole where there are no locks. A list that breaks off gets
+                # its line break.
                 before = _line(HEADER) if not content else b"" if content.endswith(b"\n") else b"\n"
                 handle.write(before + _line([file, reason]))
             return {file: reason, **listed}
@@ -58,9 +60,13 @@ class UnreadableList:
             return {}
 
     def _opened(self, flags: int) -> io.FileIO:
-        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # the second for a pipe in its place
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(
+            os, "O_NONBLOCK", 0
+        )  # the second for a pipe in its place
         handle = io.FileIO(
-            self.path, "r+" if flags & os.O_RDWR else "r", opener=lambda path, _: os.open(path, flags, 0o666)
+            self.path,
+            "r+" if flags & os.O_RDWR else "r",
+            opener=lambda path, _: os.open(path, flags, 0o666),
         )
         if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
             handle.close()
@@ -69,7 +75,8 @@ class UnreadableList:
 
 
 def _lock(descriptor: int) -> None:
-    """Keep two processes from listing the same file; where locks do not work the list is merely longer."""
+    """Keep two processes from listing the same file; where locks do not work the list is merely
+    longer."""
     with suppress(ImportError, OSError):
         import fcntl  # not on every system
 

@@ -1,1 +1,2 @@
-"""Several processes that train as one: collectives with gradients, synchronised norms, the Trainer's strategy."""
+"""Several processes that train as one: collectives with gradients, synchronised norms, the
+Trainer's strategy."""

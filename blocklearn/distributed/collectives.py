@@ -1,12 +1,14 @@
 """Collectives that carry gradients, and the averaging of gradients.
 
-One convention holds throughout: every process computes the loss of the whole batch (or the mean loss of its equal share
+One convention holds throughout: every process computes the loss of the whole batch (or the mean
+    loss of its equal share
 of it), calls backward on it, and the parameters' gradients are then averaged over the processes, as
-DistributedDataParallel does and `average_gradients` does here. A backward pass therefore sums over the processes: it is
-the gradient of the sum of their losses. The average is then the gradient that one process with the whole batch has.
+DistributedDataParallel does and `average_gradients` does here. A backward pass therefore sums over
+the processes: it is the gradient of the sum of their losses. The average is then the gradient that
+one process with the whole batch has.
 
-In a single process, or without a process group, everything here is the identity. Every process must make the same calls
-in the same order.
+In a single process, or without a process group, everything here is the identity. Every process must
+make the same calls in the same order.
 """
 
 from collections.abc import Iterable
@@ -23,17 +25,19 @@ def world_size() -> int:
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """The elementwise sum of all processes' `x`, of the same shape everywhere. Gradients are summed too."""
+    """The elementwise sum of all processes' `x`, of the same shape everywhere. Gradients are summed
+    too."""
     return x if world_size() == 1 else _Sum.apply(x)  # pyright: ignore[reportReturnType]
 
 
 def gather_batch(x: Tensor, even: bool = True) -> Tensor:
-    """All processes' rows in rank order: `(B, ...)` to `(B_0 + B_1 + ..., ...)`. A row's gradient is the sum of what all
-    processes have for it.
+    """All processes' rows in rank order: `(B, ...)` to `(B_0 + B_1 + ..., ...)`. A row's gradient
+    is the sum of what all processes have for it.
 
     Args:
         x: this process' rows.
-        even: every process has equally many rows. Where that is not sure, their numbers are exchanged first.
+        even: every process has equally many rows. Where that is not sure, their numbers are
+            exchanged first.
     """
     if world_size() == 1:
         return x
@@ -49,9 +53,11 @@ def first_row(x: Tensor, even: bool = True) -> int:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter | Tensor]) -> None:
-    """Replace each gradient by its mean over the processes: one flat bucket per dtype, one all-reduce each.
+    """Replace each gradient by its mean over the processes: one flat bucket per dtype, one
+    all-reduce each.
 
-    A gradient that is None here but not on every process counts as zeros; where it is None everywhere it stays None.
+    A gradient that is None here but not on every process counts as zeros; where it is None
+    everywhere it stays None.
     """
     if world_size() == 1:
         return
@@ -74,7 +80,8 @@ def broadcast_state(module: nn.Module) -> None:
 
 
 def gather_on_first(value: Any) -> list[Any]:
-    """Every process' `value`, plain data and tensors on the CPU, in rank order on rank 0; elsewhere an empty list."""
+    """Every process' `value`, plain data and tensors on the CPU, in rank order on rank 0; elsewhere
+    an empty list."""
     if world_size() == 1:
         return [value]
     gathered = [None] * world_size() if dist.get_rank() == 0 else None
@@ -97,7 +104,11 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, counts: list[int]) -> Tensor:
         ctx.counts = counts
         longest = max(counts)
-        padded = x.contiguous() if len(x) == longest else torch.cat([x, x.new_zeros(longest - len(x), *x.shape[1:])])
+        padded = (
+            x.contiguous()
+            if len(x) == longest
+            else torch.cat([x, x.new_zeros(longest - len(x), *x.shape[1:])])
+        )
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])

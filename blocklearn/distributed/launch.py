@@ -13,14 +13,16 @@ def asks_for_several(accelerator: str, devices: Devices, num_nodes: int) -> bool
 
     Args:
         accelerator: `auto`, `cpu`, `gpu`, `cuda`, ...
-        devices: a number, numbers of devices (`[0, 2]` or `"0,2"`), -1 for all, or `auto`: all GPUs, one CPU process.
+        devices: a number, numbers of devices (`[0, 2]` or `"0,2"`), -1 for all, or `auto`: all
+            GPUs, one CPU process.
         num_nodes: number of machines.
     """
     return count_processes(accelerator, devices, num_nodes) > 1
 
 
 def count_processes(accelerator: str, devices: Devices, num_nodes: int) -> int:
-    """How many processes the Trainer's flags mean; the arguments are those of `asks_for_several`."""
+    """How many processes the Trainer's flags mean; the arguments are those of
+    `asks_for_several`."""
     return max(num_nodes * _count(accelerator, devices), 1)
 
 
@@ -32,7 +34,8 @@ def one_of(devices: Devices) -> Devices:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that talks to the user and writes files; known before any process group is."""
+    """Whether this is the process that talks to the user and writes files; known before any process
+    group is."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 

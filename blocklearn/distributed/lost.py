@@ -19,7 +19,8 @@ from blocklearn.distributed.collectives import world_size
 from blocklearn.errors import UserError
 
 GO_ON = "start the same command again with --resume auto to go on from the last checkpoint"
-GRACE = 10.0  # seconds in which the process that started a dead one may end by itself, with a better word
+# seconds in which the process that started a dead one may end by itself, with a better word
+GRACE = 10.0
 _peers: list[tuple[str, int]] = []  # host and process number of each rank
 
 
@@ -33,7 +34,11 @@ def know_peers() -> None:
 def gone_peers() -> list[int]:
     """The ranks on this machine whose processes have ended."""
     here = socket.gethostname()
-    return [rank for rank, (host, process) in enumerate(_peers) if host == here and not _is_alive(process)]
+    return [
+        rank
+        for rank, (host, process) in enumerate(_peers)
+        if host == here and not _is_alive(process)
+    ]
 
 
 def complain_of_lost_processes(trainer: Trainer, error: Exception) -> None:
@@ -49,16 +54,24 @@ def complain_of_lost_processes(trainer: Trainer, error: Exception) -> None:
         time.sleep(0.1)  # it may be about to end
     ranks = [rank for rank in gone if rank != trainer.global_rank]
     if ranks:
-        who = f"rank {', '.join(map(str, ranks))} (process {', '.join(str(_peers[rank][1]) for rank in ranks)}) ended"
+        who = (
+            f"rank {', '.join(map(str, ranks))} (process "
+            f"{', '.join(str(_peers[rank][1]) for rank in ranks)}) ended"
+        )
     else:
         who = "another process, on another machine or no longer answering, ended"
     raise UserError(f"rank {trainer.global_rank}: {who} before the run did; {GO_ON}") from error
 
 
 def started_by_first_process(trainer: Trainer) -> bool:
-    """Whether rank 0 started this process itself, as Lightning does, rather than torchrun or a cluster's scheduler."""
+    """Whether rank 0 started this process itself, as Lightning does, rather than torchrun or a
+    cluster's scheduler."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    return trainer.world_size > 1 and environment is not None and not environment.creates_processes_externally
+    return (
+        trainer.world_size > 1
+        and environment is not None
+        and not environment.creates_processes_externally
+    )
 
 
 def _from_a_collective(error: Exception) -> bool:
@@ -90,20 +103,27 @@ def _answers(process: int) -> bool:
 
 
 class WatchedLauncher(_SubprocessScriptLauncher):
-    """Lightning's launcher; where a process that it started dies, it says which, and ends the others. Lightning's own
-    kills all without a word."""
+    """Lightning's launcher; where a process that it started dies, it says which, and ends the
+    others. Lightning's own kills all without a word."""
 
-    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+    def launch(
+        self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
+    ) -> Any:
+        self.cluster_environment.validate_settings(
+            num_devices=self.num_processes, num_nodes=self.num_nodes
+        )
         if not self.cluster_environment.creates_processes_externally:
             self._call_children_scripts()
             first = self.cluster_environment.node_rank() * self.num_processes
-            threading.Thread(target=_watch, args=(self.procs, first), daemon=True, name="children").start()
+            threading.Thread(
+                target=_watch, args=(self.procs, first), daemon=True, name="children"
+            ).start()
         return function(*args, **kwargs)
 
 
 def _watch(children: Sequence["subprocess.Popen[bytes]"], first: int) -> None:
-    """Until a child has failed and this process has had its time to end by itself, or all have ended well."""
+    """Until a child has failed and this process has had its time to end by itself, or all have
+    ended well."""
     while True:
         time.sleep(0.5)
         statuses = [child.poll() for child in children]
@@ -114,11 +134,17 @@ def _watch(children: Sequence["subprocess.Popen[bytes]"], first: int) -> None:
             return
     time.sleep(GRACE)
     status = statuses[failed - 1] or 0
-    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    how = (
+        f"was ended by {signal.Signals(-status).name}"
+        if status < 0
+        else f"ended with status {status}"
+    )
     for child in children:
         child.kill()
     print(
-        f"blocklearn: error: rank {first + failed} (process {children[failed - 1].pid}) {how}; {GO_ON}", file=sys.stderr
+        f"blocklearn: error: rank {first + failed} (process {children[failed - 1].pid}) {how}; "
+        f"{GO_ON}",
+        file=sys.stderr,
     )
     sys.stderr.flush()
     os._exit(1)

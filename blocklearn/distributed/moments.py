@@ -23,8 +23,8 @@ class Moments(NamedTuple):
 
 
 def global_moments(x: Tensor) -> Moments:
-    """Moments of `(B, C, ...)` per channel, over all other axes and all processes, whose shares may differ in size.
-    Gradients flow through them, also those of the other processes' samples.
+    """Moments of `(B, C, ...)` per channel, over all other axes and all processes, whose shares may
+    differ in size. Gradients flow through them, also those of the other processes' samples.
 
     The shares are joined by `var = sum_r n_r/n (var_r + (mean_r - mean)^2)`, which does not cancel.
     """

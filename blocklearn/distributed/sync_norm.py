@@ -13,17 +13,20 @@ _KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """BatchNorm of `(B, C, ...)` with the statistics of all processes' samples, on any device; torch's own SyncBatchNorm
-    refuses CPU tensors. In eval mode, or in a single process, it is plain BatchNorm. The running variance takes in the
-    unbiased variance of the whole batch, as one process with the whole batch would. Computed in float32 at least.
+    """BatchNorm of `(B, C, ...)` with the statistics of all processes' samples, on any device;
+    torch's own SyncBatchNorm refuses CPU tensors. In eval mode, or in a single process, it is plain
+    BatchNorm. The running variance takes in the unbiased variance of the whole batch, as one
+    process with the whole batch would. Computed in float32 at least.
 
     Args:
-        norm: what it replaces; parameters and buffers are taken over, not copied, and so are the dropout and activation
-            of timm's `BatchNormAct2d`.
+        norm: what it replaces; parameters and buffers are taken over, not copied, and so are the
+            dropout and activation of timm's `BatchNormAct2d`.
     """
 
     def __init__(self, norm: _BatchNorm) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        super().__init__(
+            norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+        )
         for name, parameter in norm.named_parameters(recurse=False):
             setattr(self, name, parameter)
         for name, buffer in norm.named_buffers(recurse=False):
@@ -59,7 +62,8 @@ def is_synchronised(norm: _BatchNorm) -> bool:
 
 
 def track_moments(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    """Take a batch's mean and unbiased variance, each `(C,)`, into the running statistics, as BatchNorm does."""
+    """Take a batch's mean and unbiased variance, each `(C,)`, into the running statistics, as
+    BatchNorm does."""
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked.add_(1)
@@ -69,9 +73,10 @@ def track_moments(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 
 def synchronise_norms(root: nn.Module) -> None:
-    """Replace every BatchNorm below `root`, in place, by one over all processes: `SyncedBatchNorm` on a CPU; elsewhere
-    torch's SyncBatchNorm in timm's version, which keeps the activation of `BatchNormAct2d`. Names in the `state_dict` and
-    the parameters themselves stay, and a norm that sits in two places stays one.
+    """Replace every BatchNorm below `root`, in place, by one over all processes: `SyncedBatchNorm`
+    on a CPU; elsewhere torch's SyncBatchNorm in timm's version, which keeps the activation of
+    `BatchNormAct2d`. Names in the `state_dict` and the parameters themselves stay, and a norm that
+    sits in two places stays one.
 
     Raises:
         UserError: for a BatchNorm of a class that nothing is known about.
@@ -79,7 +84,9 @@ def synchronise_norms(root: nn.Module) -> None:
     made: dict[nn.Module, nn.Module] = {}
     for path, parent in list(root.named_modules()):
         for name, child in parent.named_children():
-            if isinstance(child, _BatchNorm) and not isinstance(child, (SyncedBatchNorm, nn.SyncBatchNorm)):
+            if isinstance(child, _BatchNorm) and not isinstance(
+                child, (SyncedBatchNorm, nn.SyncBatchNorm)
+            ):
                 if child not in made:
                     made[child] = _synchronised(child, f"{path}.{name}".lstrip("."))
                 setattr(parent, name, made[child])
@@ -88,8 +95,8 @@ def synchronise_norms(root: nn.Module) -> None:
 def _synchronised(norm: _BatchNorm, name: str) -> nn.Module:
     if type(norm) not in _KNOWN:
         raise UserError(
-            f"{name}: a {type(norm).__name__} cannot be synchronised over processes, a plain BatchNorm can; "
-            "use one device, or another norm"
+            f"{name}: a {type(norm).__name__} cannot be synchronised over processes, a plain "
+            "BatchNorm can; use one device, or another norm"
         )
     tensors = [*norm.parameters(), *norm.buffers()]
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)

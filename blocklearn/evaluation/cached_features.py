@@ -24,7 +24,9 @@ class CachedFeatures(Dataset[dict[str, Tensor]]):
 
 
 @torch.no_grad()
-def collect_features(network: BlockwiseModule, batches: Any, device: torch.device) -> CachedFeatures:
+def collect_features(
+    network: BlockwiseModule, batches: Any, device: torch.device
+) -> CachedFeatures:
     """All features of all images, in the loader's order, on the CPU."""
     network = network.to(device).eval()
     specs = network.feature_specs()
@@ -38,11 +40,16 @@ def collect_features(network: BlockwiseModule, batches: Any, device: torch.devic
 
 
 def feature_loader(
-    network: BlockwiseModule, images: Any, batch_size: int, device: torch.device, shuffle: bool = True
+    network: BlockwiseModule,
+    images: Any,
+    batch_size: int,
+    device: torch.device,
+    shuffle: bool = True,
 ) -> DataLoader[Any]:
     """Batches `{"label": (B,), FEATURE: (B, D)}` of the features of all images of a loader."""
     features = collect_features(network, images, device)
     order = RandomSampler(features) if shuffle else SequentialSampler(features)
-    # A last batch of 1 has no statistics for BatchNorm; in training the remainder waits for the next epoch's order.
+    # A last batch of 1 has no statistics for BatchNorm; in training the remainder waits for the
+    # next epoch's order.
     batches = BatchSampler(order, min(batch_size, len(features)), drop_last=shuffle)
     return DataLoader(features, batch_size=None, sampler=batches)

@@ -8,18 +8,24 @@ from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy
 
 from blocklearn.batch import Batch
-from blocklearn.blocks.bare import bare_network
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.blocks.published import load_backbone
+from blocklearn.blocks.without_objectives import bare_network
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
-from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, linear_classifier, prepare_evaluation
+from blocklearn.evaluation.linear_probe import (
+    ProbeRow,
+    ProbeSettings,
+    linear_classifier,
+    prepare_evaluation,
+)
+from blocklearn.weights.external import load_backbone
 
 
 class FineTune(LightningModule):
-    """A copy of a network's backbone under a linear classifier on the last stage's global average, trained together by
-    one loss, BatchNorms in training mode (the semi-supervised evaluation of arXiv 2103.03230); `backbone_lr` is the peak
-    rate of the backbone and `lr` that of the classifier.
+    """A copy of a network's backbone under a linear classifier on the last stage's global average,
+    trained together by one loss, BatchNorms in training mode (the semi-supervised evaluation of
+    arXiv 2103.03230); `backbone_lr` is the peak rate of the backbone and `lr` that of the
+    classifier.
 
     Args:
         network: where the backbone starts from; it is never changed.
@@ -33,7 +39,9 @@ class FineTune(LightningModule):
         super().__init__()
         self.settings = settings
         self.network = bare_network(network.structure)
-        load_backbone(network.backbone_state_dict(), self.network.backbone_state_dict(), "the network")
+        load_backbone(
+            network.backbone_state_dict(), self.network.backbone_state_dict(), "the network"
+        )
         self.feature = self.network.feature_specs()[-1]
         self.classifier = linear_classifier(self.feature.width, num_classes)
         self.top1 = MulticlassAccuracy(num_classes, average="micro")
@@ -63,7 +71,9 @@ class FineTune(LightningModule):
         """The result of the last test."""
         top1, top5 = (100 * float(metric.compute()) for metric in (self.top1, self.top5))
         settings, feature = self.settings, self.feature
-        return ProbeRow(feature.stage, feature.index, "finetuned", settings.lr, settings.epochs, top1, top5)
+        return ProbeRow(
+            feature.stage, feature.index, "finetuned", settings.lr, settings.epochs, top1, top5
+        )
 
     def configure_optimizers(self) -> Any:
         settings = self.settings
@@ -90,9 +100,14 @@ def run_fine_tune(
         UserError: for data with a label a frame.
     """
     if data.frame_labels:
-        raise UserError(f"probe: finetune needs one label a sample, the target {data.target} has one a frame")
+        raise UserError(
+            f"probe: finetune needs one label a sample, the target {data.target} has one a frame"
+        )
     prepare_evaluation(data, settings, trainer)
     tuned = FineTune(network, data.num_classes, settings)
-    trainer.fit(tuned, train_dataloaders=data.probe_dataloader(settings.batch_size, True, settings.labelled_part))
+    trainer.fit(
+        tuned,
+        train_dataloaders=data.probe_dataloader(settings.batch_size, True, settings.labelled_part),
+    )
     trainer.test(tuned, dataloaders=data.test_dataloader(), verbose=False)
     return [tuned.row()]

@@ -11,14 +11,20 @@ from blocklearn.batch import Batch
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
-from blocklearn.evaluation.linear_probe import LinearProbe, ProbeRow, ProbeSettings, prepare_evaluation
+from blocklearn.evaluation.linear_probe import (
+    LinearProbe,
+    ProbeRow,
+    ProbeSettings,
+    prepare_evaluation,
+)
 
 
 class FrameProbe(LinearProbe):
-    """A `LinearProbe` to which every frame of an utterance is a sample: the phone probe of Greedy InfoMax (arXiv
-    1905.11786). Its released code probes the last context alone, with weights drawn Xavier-normal; here every feature is
-    probed, with weights N(0, 0.01) and bias 0 as everywhere. Accuracy is over the frames of all utterances. Where a stage
-    has several positions a frame, their mean is the frame. Labels belong to the last frames, as published.
+    """A `LinearProbe` to which every frame of an utterance is a sample: the phone probe of Greedy
+    InfoMax (arXiv 1905.11786). Its released code probes the last context alone, with weights drawn
+    Xavier-normal; here every feature is probed, with weights N(0, 0.01) and bias 0 as everywhere.
+    Accuracy is over the frames of all utterances. Where a stage has several positions a frame,
+    their mean is the frame. Labels belong to the last frames, as published.
 
     Args:
         network: what is probed; it is never changed.
@@ -30,7 +36,11 @@ class FrameProbe(LinearProbe):
     """
 
     def __init__(
-        self, network: BlockwiseModule, num_classes: int, settings: ProbeSettings, frame_samples: int = 160
+        self,
+        network: BlockwiseModule,
+        num_classes: int,
+        settings: ProbeSettings,
+        frame_samples: int = 160,
     ) -> None:
         super().__init__(network, num_classes, settings)
         self.frame_samples = frame_samples
@@ -45,13 +55,15 @@ class FrameProbe(LinearProbe):
         count = batch.label.shape[1]
         features: list[Tensor] = []
         with torch.no_grad():
-            for spec, (values, stride) in zip(self.features, self.network.frame_features(batch.views[0]), strict=True):
+            for spec, (values, stride) in zip(
+                self.features, self.network.frame_features(batch.views[0]), strict=True
+            ):
                 frames = last_frames(values, self._positions_a_frame(spec.key, stride), count)
                 if frames.shape[2] < count:
                     raise UserError(
-                        f"probe: sample {', '.join(map(str, batch.index.tolist()))}: {spec.key} has {frames.shape[2]} "
-                        f"frames of {self.frame_samples} samples, but there are {count} labels; the sound is cut short, "
-                        "or the labels are another's"
+                        f"probe: sample {', '.join(map(str, batch.index.tolist()))}: {spec.key} "
+                        f"has {frames.shape[2]} frames of {self.frame_samples} samples, but there "
+                        f"are {count} labels; the sound is cut short, or the labels are another's"
                     )
                 features.append(frames.transpose(1, 2).flatten(0, 1))
         return features, batch.label.flatten()
@@ -59,8 +71,9 @@ class FrameProbe(LinearProbe):
     def _positions_a_frame(self, feature: str, stride: int) -> int:
         if self.frame_samples % stride:
             raise UserError(
-                f"probe: {feature} has a position every {stride} samples, of which frames of {self.frame_samples} samples "
-                "hold no whole number; probe a target with one label a recording"
+                f"probe: {feature} has a position every {stride} samples, of which frames of "
+                f"{self.frame_samples} samples hold no whole number; probe a target with one label "
+                "a recording"
             )
         return self.frame_samples // stride
 
@@ -83,8 +96,9 @@ def last_frames(values: Tensor, group: int, count: int) -> Tensor:
 def run_frame_probe(
     network: BlockwiseModule, data: KeyedDataModule, settings: ProbeSettings, trainer: Trainer
 ) -> list[ProbeRow]:
-    """Train and test a probe on the frames of every feature of `network`. All features of all frames would not fit into
-    memory, so they are computed anew in every epoch; `augment` decides only whether utterances are shuffled.
+    """Train and test a probe on the frames of every feature of `network`. All features of all
+    frames would not fit into memory, so they are computed anew in every epoch; `augment` decides
+    only whether utterances are shuffled.
 
     Args:
         network: what is probed.
@@ -98,7 +112,9 @@ def run_frame_probe(
     prepare_evaluation(data, settings, trainer)
     frame_samples = getattr(data, "sample_rate", 16000) // 100
     probe = FrameProbe(network, data.num_classes, settings, frame_samples)
-    utterances = data.probe_dataloader(settings.batch_size, settings.augment, settings.labelled_part)
+    utterances = data.probe_dataloader(
+        settings.batch_size, settings.augment, settings.labelled_part
+    )
     trainer.fit(probe, train_dataloaders=utterances)
     trainer.test(probe, dataloaders=data.test_dataloader(), verbose=False)
     return probe.rows()

@@ -1,4 +1,5 @@
-"""The proof of isolation: which loss reaches which parameters, shown on the user's own network and data."""
+"""The proof of isolation: which loss reaches which parameters, shown on the user's own network and
+data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ class Reach:
 
     Attributes:
         block: whose loss, e.g. `block1`.
-        norms: of its gradient in the parameters of each block; None where no gradient arrives at all.
-        allowed: whether it may arrive there: in the block itself, and in the one before where they share stages.
+        norms: of its gradient in the parameters of each block; None where no gradient arrives at
+            all.
+        allowed: whether it may arrive there: in the block itself, and in the one before where they
+            share stages.
         unreached: parameters of the block itself that its loss does not reach, by name.
     """
 
@@ -36,7 +39,8 @@ class Reach:
 
 
 def measure_reach(network: BlockwiseModule, batch: Batch) -> list[Reach]:
-    """Walk a batch down the blocks as in training, without updates, and see where each block's gradient arrives.
+    """Walk a batch down the blocks as in training, without updates, and see where each block's
+    gradient arrives.
 
     Args:
         network: left as it was, but for the running statistics of its BatchNorms.
@@ -52,10 +56,16 @@ def measure_reach(network: BlockwiseModule, batch: Batch) -> list[Reach]:
         norms: list[float | None] = []
         for other in network.walked:
             gradients = [p.grad for p in other.parameters() if p.grad is not None]
-            norms.append(float(torch.stack([g.float().norm() for g in gradients]).norm()) if gradients else None)
+            norms.append(
+                float(torch.stack([g.float().norm() for g in gradients]).norm())
+                if gradients
+                else None
+            )
         lender = block.index - 1 if block.borrowed else None
         allowed = [position in (block.index, lender) for position in range(len(network.walked))]
-        unreached = [name for name, p in block.named_parameters() if p.requires_grad and p.grad is None]
+        unreached = [
+            name for name, p in block.named_parameters() if p.requires_grad and p.grad is None
+        ]
         rows.append(Reach(block.name, norms, allowed, unreached))
         views = output.features
     network.zero_grad(set_to_none=True)

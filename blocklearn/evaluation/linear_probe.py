@@ -1,4 +1,5 @@
-"""Linear probes on every stage of a frozen network, trained together from one pass over the data."""
+"""Linear probes on every stage of a frozen network, trained together from one pass over the
+data."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -20,31 +21,35 @@ from blocklearn.evaluation.cached_features import feature_loader
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """How a network is evaluated: by the linear evaluation of arXiv 2302.01647 by default. Greedy InfoMax
-    (arXiv 1905.11786) takes Adam at a constant rate, without decay; from its released code three things differ here.
-    Weights begin at N(0, 0.01) and biases at 0, there with PyTorch's default (images, speakers) or Xavier-normal
-    (phones); all test samples count, there for speakers those of whole batches; and accuracy is taken over samples,
-    there for images and speakers as the mean over batches.
+    """How a network is evaluated: by the linear evaluation of arXiv 2302.01647 by default. Greedy
+    InfoMax (arXiv 1905.11786) takes Adam at a constant rate, without decay; from its released code
+    three things differ here. Weights begin at N(0, 0.01) and biases at 0, there with PyTorch's
+    default (images, speakers) or Xavier-normal (phones); all test samples count, there for speakers
+    those of whole batches; and accuracy is taken over samples, there for images and speakers as the
+    mean over batches.
 
     Attributes:
         epochs: passes over the labelled images.
         lr: peak learning rate.
         weight_decay: of the optimizer, added to the gradient.
-        batch_size: labelled images a step. Where labels are frame by frame a step is one utterance, whatever this says.
+        batch_size: labelled images a step. Where labels are frame by frame a step is one utterance,
+            whatever this says.
         optimizer: `sgd` with momentum 0.9, or `adam`.
         lr_schedule: `cosine` to 0, per epoch, or `constant`.
-        augment: train on random crops and flips; otherwise every image is seen as it is, its features are computed once
-            and kept in memory.
-        standardise: affine-free BatchNorm on the features, so that one learning rate suits every stage. Not published.
-        labelled_part: part of the labelled images of each class that is trained on, in (0, 1]; the run's seed draws them.
-            0.01 and 0.1 are the semi-supervised evaluations of arXiv 2103.03230.
-        finetune: train the backbone too, end to end, under one classifier on the last stage (`FineTune`), in place of
-            probes on frozen features.
+        augment: train on random crops and flips; otherwise every image is seen as it is, its
+            features are computed once and kept in memory.
+        standardise: affine-free BatchNorm on the features, so that one learning rate suits every
+            stage. Not published.
+        labelled_part: part of the labelled images of each class that is trained on, in (0, 1]; the
+            run's seed draws them. 0.01 and 0.1 are the semi-supervised evaluations of arXiv
+            2103.03230.
+        finetune: train the backbone too, end to end, under one classifier on the last stage
+            (`FineTune`), in place of probes on frozen features.
         backbone_lr: peak learning rate of the backbone in fine-tuning; `lr` is the classifier's.
 
     Raises:
-        UserError: for values out of range, fine-tuning without augmentation or with standardised features, or batches of
-            one where BatchNorm needs two.
+        UserError: for values out of range, fine-tuning without augmentation or with standardised
+            features, or batches of one where BatchNorm needs two.
     """
 
     epochs: int = 100
@@ -63,40 +68,51 @@ class ProbeSettings:
         rates = 0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf
         if self.epochs < 1 or self.batch_size < 1 or not rates:
             raise UserError(
-                "probe: epochs and batch_size must be at least 1, lr positive and weight_decay at least 0, "
-                f"got {self.epochs}, {self.batch_size}, {self.lr} and {self.weight_decay}"
+                "probe: epochs and batch_size must be at least 1, lr positive and weight_decay at "
+                f"least 0, got {self.epochs}, {self.batch_size}, {self.lr} and {self.weight_decay}"
             )
         if self.batch_size < 2 and (self.standardise or self.finetune):
-            raise UserError("probe: standardise and finetune use BatchNorm, so batch_size must be at least 2")
+            raise UserError(
+                "probe: standardise and finetune use BatchNorm, so batch_size must be at least 2"
+            )
         if not 0 < self.labelled_part <= 1 or not 0 < self.backbone_lr < math.inf:
             raise UserError(
-                "probe: labelled_part must lie above 0 and be at most 1, and backbone_lr be positive, "
-                f"got {self.labelled_part} and {self.backbone_lr}"
+                "probe: labelled_part must lie above 0 and be at most 1, and backbone_lr be "
+                f"positive, got {self.labelled_part} and {self.backbone_lr}"
             )
         if self.finetune and (self.standardise or not self.augment):
             raise UserError("probe: finetune needs augment true and standardise false")
 
     def title(self, target: str | None = None) -> str:
-        """What the results are called in table and picture; `target` says which of several labellings was learnt."""
+        """What the results are called in table and picture; `target` says which of several
+        labellings was learnt."""
         kind = "Fine-tuning" if self.finetune else "Linear probes"
         kind += f" ({target})" if target else ""
-        return kind if self.labelled_part == 1 else f"{kind} with {100 * self.labelled_part:.3g}% of the labels"
+        return (
+            kind
+            if self.labelled_part == 1
+            else f"{kind} with {100 * self.labelled_part:.3g}% of the labels"
+        )
 
     def name(self, target: str | None = None) -> str:
-        """Of the folder of results: `probe`, and one of its own for fine-tuning, for every target and for every part of
-        the labels: `probe_speaker`, `probe_0.1`, `finetune_digit_0.1`. Nothing else is in the name: of two protocols that
-        agree in these, as two learning rates do, the later one replaces the earlier one's results."""
+        """Of the folder of results: `probe`, and one of its own for fine-tuning, for every target
+        and for every part of the labels: `probe_speaker`, `probe_0.1`, `finetune_digit_0.1`.
+        Nothing else is in the name: of two protocols that agree in these, as two learning rates do,
+        the later one replaces the earlier one's results."""
         kind = "finetune" if self.finetune else "probe"
         part = None if self.labelled_part == 1 else f"{self.labelled_part:g}"
         return "_".join(word for word in (kind, target, part) if word)
 
     def configure(self, parameters: Iterable[Any]) -> dict[str, Any]:
-        """Optimizer and learning-rate schedule over parameters or groups of them, as Lightning takes them."""
+        """Optimizer and learning-rate schedule over parameters or groups of them, as Lightning
+        takes them."""
         optimizer: torch.optim.Optimizer
         if self.optimizer == "adam":
             optimizer = torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
         else:
-            optimizer = torch.optim.SGD(parameters, self.lr, momentum=0.9, weight_decay=self.weight_decay)
+            optimizer = torch.optim.SGD(
+                parameters, self.lr, momentum=0.9, weight_decay=self.weight_decay
+            )
         if self.lr_schedule == "constant":
             return {"optimizer": optimizer}
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs)
@@ -110,8 +126,9 @@ class ProbeRow:
     Attributes:
         stage: name of the stage, e.g. `layer1`.
         index: its position, from 1.
-        feature: `raw` (global average of the stage), `head` (output of the block's pooling), `context` (output of its
-            context network), or `finetuned` (the global average under a backbone that was trained on).
+        feature: `raw` (global average of the stage), `head` (output of the block's pooling),
+            `context` (output of its context network), or `finetuned` (the global average under a
+            backbone that was trained on).
         lr: the classifier's peak learning rate.
         epochs: how long it was trained.
         top1: accuracy on the test images.
@@ -131,15 +148,17 @@ class ProbeRow:
 
 
 class LinearProbe(LightningModule):
-    """One linear classifier a feature on a frozen network in eval mode, without noise. The classifiers share the forward
-    pass and nothing else: the summed loss gives each the gradient it would have alone.
+    """One linear classifier a feature on a frozen network in eval mode, without noise. The
+    classifiers share the forward pass and nothing else: the summed loss gives each the gradient it
+    would have alone.
 
     Args:
         network: what is probed; it is never changed.
         num_classes: of the labels.
         settings: how the probes are trained.
 
-    Batches are `Batch`es of images in one view, or mappings `{"label": (B,), FEATURE: (B, D)}` of cached features.
+    Batches are `Batch`es of images in one view, or mappings `{"label": (B,), FEATURE: (B, D)}` of
+    cached features.
     """
 
     def __init__(self, network: BlockwiseModule, num_classes: int, settings: ProbeSettings) -> None:
@@ -147,10 +166,16 @@ class LinearProbe(LightningModule):
         self.network = network.eval()
         self.settings = settings
         self.features = network.feature_specs()
-        self.classifiers = nn.ModuleList(self._classifier(spec.width, num_classes) for spec in self.features)
-        self.top1 = nn.ModuleList(MulticlassAccuracy(num_classes, average="micro") for _ in self.features)
+        self.classifiers = nn.ModuleList(
+            self._classifier(spec.width, num_classes) for spec in self.features
+        )
+        self.top1 = nn.ModuleList(
+            MulticlassAccuracy(num_classes, average="micro") for _ in self.features
+        )
         top_k = min(5, num_classes)
-        self.top5 = nn.ModuleList(MulticlassAccuracy(num_classes, top_k, average="micro") for _ in self.features)
+        self.top5 = nn.ModuleList(
+            MulticlassAccuracy(num_classes, top_k, average="micro") for _ in self.features
+        )
 
     def train(self, mode: bool = True) -> "LinearProbe":
         super().train(mode)
@@ -171,7 +196,9 @@ class LinearProbe(LightningModule):
     def training_step(self, batch: Batch | Mapping[str, Tensor], batch_idx: int) -> Tensor:
         features, label = self.labelled_features(batch)
         losses = [cross_entropy(logits, label) for logits in self._classify(features)]
-        self.log("probe/loss", torch.stack(losses).detach().mean(), prog_bar=True, batch_size=len(label))
+        self.log(
+            "probe/loss", torch.stack(losses).detach().mean(), prog_bar=True, batch_size=len(label)
+        )
         return torch.stack(losses).sum()
 
     def test_step(self, batch: Batch | Mapping[str, Tensor], batch_idx: int) -> None:
@@ -204,11 +231,17 @@ class LinearProbe(LightningModule):
         return self.settings.configure(self.classifiers.parameters())
 
     def _classify(self, features: list[Tensor]) -> list[Tensor]:
-        return [classifier(value) for classifier, value in zip(self.classifiers, features, strict=True)]
+        return [
+            classifier(value) for classifier, value in zip(self.classifiers, features, strict=True)
+        ]
 
     def _classifier(self, width: int, num_classes: int) -> nn.Module:
         linear = linear_classifier(width, num_classes)
-        return nn.Sequential(nn.BatchNorm1d(width, affine=False), linear) if self.settings.standardise else linear
+        return (
+            nn.Sequential(nn.BatchNorm1d(width, affine=False), linear)
+            if self.settings.standardise
+            else linear
+        )
 
 
 def linear_classifier(width: int, num_classes: int) -> nn.Linear:
@@ -241,7 +274,9 @@ def run_linear_probe(
     else:
         device = trainer.strategy.root_device
         train = feature_loader(network, images, settings.batch_size, device)
-        test = feature_loader(network, data.test_dataloader(), settings.batch_size, device, shuffle=False)
+        test = feature_loader(
+            network, data.test_dataloader(), settings.batch_size, device, shuffle=False
+        )
     trainer.fit(probe, train_dataloaders=train)
     trainer.test(probe, dataloaders=test, verbose=False)
     return probe.rows()
@@ -254,6 +289,9 @@ def prepare_evaluation(data: KeyedDataModule, settings: ProbeSettings, trainer: 
         ValueError: where the trainer's `max_epochs` is not `settings.epochs`.
     """
     if trainer.max_epochs != settings.epochs:
-        raise ValueError(f"the trainer's max_epochs is {trainer.max_epochs}, the probe's epochs are {settings.epochs}")
+        raise ValueError(
+            f"the trainer's max_epochs is {trainer.max_epochs}, the probe's epochs are "
+            f"{settings.epochs}"
+        )
     data.prepare_data()
     data.setup("test")

@@ -8,17 +8,18 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from blocklearn.interop.files import replacing
+from blocklearn.weights.atomic_write import replacing
 
 PATHS = ("best_model_path", "last_model_path", "kth_best_model_path", "best_k_models", "dirpath")
 
 
 class StreamingCheckpointIO(TorchCheckpointIO):
-    """Writes straight to the file, whole or not at all, and flushed: the old one goes only when the new one is on the disk.
-    Lightning's own first builds the file in memory, twice: 10 GB more than the training itself for the published recipe.
+    """Writes straight to the file, whole or not at all, and flushed: the old one goes only when the
+    new one is on the disk. Lightning's own first builds the file in memory, twice: 10 GB more than
+    the training itself for the published recipe.
 
-    A checkpoint may come from a stranger. What it says of paths on the disk is not believed, and nothing is removed but
-    checkpoints in the run's own folders.
+    A checkpoint may come from a stranger. What it says of paths on the disk is not believed, and
+    nothing is removed but checkpoints in the run's own folders.
 
     Args:
         folders: says where the run's checkpoints may lie.
@@ -28,14 +29,18 @@ class StreamingCheckpointIO(TorchCheckpointIO):
         super().__init__()
         self.folders = folders
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         with replacing(Path(path), needed=bytes_in(checkpoint)) as unfinished:
             torch.save(checkpoint, unfinished)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         checkpoint = super().load_checkpoint(path, *args, **kwargs)
         states = checkpoint.get("callbacks") or {}
-        checkpoint["callbacks"] = {name: self._without_strange_paths(state) for name, state in states.items()}
+        checkpoint["callbacks"] = {
+            name: self._without_strange_paths(state) for name, state in states.items()
+        }
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -45,7 +50,9 @@ class StreamingCheckpointIO(TorchCheckpointIO):
 
     def _is_ours(self, path: Any) -> bool:
         path = Path(path)
-        inside = any(path.parent.resolve().is_relative_to(folder.resolve()) for folder in self.folders())
+        inside = any(
+            path.parent.resolve().is_relative_to(folder.resolve()) for folder in self.folders()
+        )
         return inside and path.suffix == ".ckpt" and not path.is_symlink() and not path.is_dir()
 
     def _without_strange_paths(self, state: Any) -> Any:
@@ -55,7 +62,9 @@ class StreamingCheckpointIO(TorchCheckpointIO):
         best = state.get("best_k_models")
         best = best if isinstance(best, Mapping) else {}
         kept = {key: value for key, value in best.items() if self._is_ours(key)}
-        paths = {name: state[name] if self._is_ours(state.get(name) or "") else "" for name in PATHS[:3]}
+        paths = {
+            name: state[name] if self._is_ours(state.get(name) or "") else "" for name in PATHS[:3]
+        }
         return {**state, **paths, "best_k_models": kept}
 
 

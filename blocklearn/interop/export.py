@@ -10,15 +10,16 @@ from torch import Tensor
 
 from blocklearn import __version__
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.blocks.finite import require_finite
-from blocklearn.interop.files import replacing
+from blocklearn.training.finite import require_finite
+from blocklearn.weights.atomic_write import replacing
 
 
 def save_backbone(network: BlockwiseModule, path: Path) -> None:
-    """The backbone alone, under timm's own names, as safetensors; the file's metadata says how to build it.
+    """The backbone alone, under timm's own names, as safetensors; the file's metadata says how to
+    build it.
 
-    It loads with `timm.create_model(name, num_classes=0, **kwargs).load_state_dict(load_file(path), strict=True)`; a
-    network with `small_stem` needs its stem changed before.
+    It loads with `timm.create_model(name, num_classes=0, **kwargs).load_state_dict(load_file(path),
+    strict=True)`; a network with `small_stem` needs its stem changed before.
     """
     save_tensors(network.backbone_state_dict(), network.structure, path)
 

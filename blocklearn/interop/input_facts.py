@@ -4,34 +4,42 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from blocklearn.data.image_datamodule import ImageDataModule
-from blocklearn.data.speech import SpeechDataModule
-from blocklearn.data.views import ImageSpec
+from blocklearn.data.images.image_datamodule import ImageDataModule
+from blocklearn.data.images.views import ImageSpec
+from blocklearn.data.sound.speech import SpeechDataModule
 
 
 def input_facts(recipe: Mapping[str, Any]) -> str | None:
-    """Channels, range and statistics of what is fed, of sound its sampling rate too, in one sentence. None where the data
-    or the way its views are made are not blocklearn's own, whose normalisation is known.
+    """Channels, range and statistics of what is fed, of sound its sampling rate too, in one
+    sentence. None where the data or the way its views are made are not blocklearn's own, whose
+    normalisation is known.
 
     Args:
         recipe: the run's configuration.
     """
     chosen = recipe.get("data") or {}
     data, arguments = _own_class(chosen.get("class_path")), chosen.get("init_args") or {}
-    views = arguments.get("recipe")  # where it is not a class with its arguments it is the data's own default
+    views = arguments.get(
+        "recipe"
+    )  # where it is not a class with its arguments it is the data's own default
     views = views if isinstance(views, Mapping) else {}
     if data is None or (views and _own_class(views.get("class_path")) is None):
         return None
     if issubclass(data, SpeechDataModule):
         rate = arguments.get("sample_rate")
         at = f" at {rate} Hz" if rate else ""
-        return f"sound `(B, 1, L)`{at}, samples in [-1, 1] less the mean {data.mean:g}, divided by {data.std:g}"
+        return (
+            f"sound `(B, 1, L)`{at}, samples in [-1, 1] less the mean {data.mean:g}, divided by "
+            f"{data.std:g}"
+        )
     if not issubclass(data, ImageDataModule):
         return None
     size = arguments.get("image_size")
     pixels = f"of {size} x {size} pixels " if size else ""
     spec = ImageSpec(size or 1, data.mean, data.std, data.grey)
-    grey = bool((views.get("init_args") or {}).get("greyscale")) and views["class_path"].endswith(".CropViews")
+    grey = bool((views.get("init_args") or {}).get("greyscale")) and views["class_path"].endswith(
+        ".CropViews"
+    )
     kind = "in grey `(B, 1, H, W)`" if grey else "in red, green and blue `(B, 3, H, W)`"
     spec = spec.in_grey() if grey else spec
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
@@ -39,7 +47,8 @@ def input_facts(recipe: Mapping[str, Any]) -> str | None:
 
 
 def _own_class(path: str | None) -> type | None:
-    """The class of blocklearn's data that a configuration names; for a stranger's nothing is imported."""
+    """The class of blocklearn's data that a configuration names; for a stranger's nothing is
+    imported."""
     room, _, name = (path or "").rpartition(".")
     if room.split(".")[:2] != ["blocklearn", "data"]:
         return None

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from blocklearn.blocks.checkpoint import EXPORTED_HEADS
-from blocklearn.blocks.published import KEPT_PARTS
-from blocklearn.encoders import SpeechEncoder
+from blocklearn.backbones import SpeechEncoder
 from blocklearn.interop.input_facts import input_facts
-from blocklearn.interop.rebuild import own_encoder, timm_code, torchvision_code
-from blocklearn.interop.trained import torchvision_twin
+from blocklearn.interop.loading_code import own_encoder, timm_code, torchvision_code
+from blocklearn.interop.trained_weights import torchvision_twin
+from blocklearn.weights.checkpoint import EXPORTED_HEADS
+from blocklearn.weights.external import KEPT_PARTS
 
 OBJECTIVE_ALONE = "(an objective on the frozen features before it)"
 FRONT_MATTER = """---
@@ -63,7 +63,8 @@ def write_model_card(
     sections = [*_opening(structure), "## Load it\n"]
     if own_encoder(structure):
         sections.append(
-            "This backbone is blocklearn's own: `pip install blocklearn`, whose import makes timm know it.\n"
+            "This backbone is blocklearn's own: `pip install blocklearn`, whose import makes timm "
+            "know it.\n"
         )
     if structure.get("patches"):
         sections.append(_patches_told(structure["patches"]))
@@ -85,14 +86,18 @@ def write_model_card(
 
 
 def _opening(structure: Mapping[str, Any]) -> list[str]:
-    """Front matter, title and what it is; of a file that does not say how it was trained, nothing is claimed."""
+    """Front matter, title and what it is; of a file that does not say how it was trained, nothing
+    is claimed."""
     name, blocks = structure["backbone"], structure["blocks"]
     sound = own_encoder(structure) is SpeechEncoder
-    kind, task = ("A speech", "feature-extraction") if sound else ("An image", "image-feature-extraction")
+    kind, task = (
+        ("A speech", "feature-extraction") if sound else ("An image", "image-feature-extraction")
+    )
     backbone = f"- Backbone: timm `{name}`{_arguments_told(structure)}\n"
     if not blocks:
         told = (
-            f"{kind} backbone without classifier, read from a file of weights that does not say how it was trained.\n"
+            f"{kind} backbone without classifier, read from a file of weights that does not say "
+            "how it was trained.\n"
         )
         return [FRONT_MATTER.format(task=task, more=""), f"# {name}\n", told, backbone]
     if len(blocks) == 1:
@@ -100,15 +105,16 @@ def _opening(structure: Mapping[str, Any]) -> list[str]:
     else:
         how = f"in {len(blocks)} blocks"
         told = (
-            "trained block by block: each block has a local objective of its own, and no gradient crosses a block's border "
-            f"(arXiv:{_paper(structure)})."
+            "trained block by block: each block has a local objective of its own, and no gradient "
+            f"crosses a block's border (arXiv:{_paper(structure)})."
         )
     tags = f"- blockwise-learning\n- arxiv:{_paper(structure)}\n"
     return [
         FRONT_MATTER.format(task=task, more=tags),
         f"# {name}, trained {how}\n",
         f"{kind} backbone without classifier, {told}\n",
-        f"{backbone}- Blocks: {' | '.join(' + '.join(block) or OBJECTIVE_ALONE for block in blocks)}\n",
+        f"{backbone}- Blocks: "
+        f"{' | '.join(' + '.join(block) or OBJECTIVE_ALONE for block in blocks)}\n",
     ]
 
 
@@ -122,33 +128,42 @@ def _patches_told(patches: Mapping[str, int]) -> str:
     whole = size + (grid - 1) * stride
     cut = f"unfold(2, {size}, {stride}).unfold(3, {size}, {stride})"
     return (
-        f"It was trained on patches, not on whole images: normalised images of {whole} x {whole} pixels are cut into "
-        f"{grid} x {grid} patches of {size} pixels, {stride} from one to the next, and each passes the backbone by itself. "
-        "The feature of an image is the mean over positions and patches, here of maps `(B, C, H, W)`:\n\n```text\n"
+        f"It was trained on patches, not on whole images: normalised images of {whole} x {whole} "
+        "pixels are cut into "
+        f"{grid} x {grid} patches of {size} pixels, {stride} from one to the next, and each passes "
+        "the backbone by itself. "
+        "The feature of an image is the mean over positions and patches, here of maps `(B, C, H, "
+        "W)`:\n\n```text\n"
         f"patches = images.{cut}.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)\n"
-        f"feature = model.forward_features(patches).mean(dim=(2, 3)).unflatten(0, (-1, {grid * grid})).mean(dim=1)\n```\n"
+        "feature = model.forward_features(patches).mean(dim=(2, 3)).unflatten(0, (-1, "
+        f"{grid * grid})).mean(dim=1)\n```\n"
     )
 
 
 def _heads_told(heads: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
     """What lies in the file beside the backbone: pooling heads, context networks or both."""
-    first: dict[bool, dict[str, Sequence[int]]] = {False: {}, True: {}}  # whether of a context, stage, first shape
+    first: dict[bool, dict[str, Sequence[int]]] = {
+        False: {},
+        True: {},
+    }  # whether of a context, stage, first shape
     for stage, shapes in heads.items():
         for name, shape in shapes.items():
             first[name.startswith(CONTEXT)].setdefault(stage, shape)
     pooling, context = (
-        ", ".join(f"{stage} {tuple(shape)}" for stage, shape in first[c].items()) for c in (False, True)
+        ", ".join(f"{stage} {tuple(shape)}" for stage, shape in first[c].items())
+        for c in (False, True)
     )
     told = []
     if pooling:
         told.append(
-            f"`{EXPORTED_HEADS}` holds pooling heads as `STAGE/TENSOR` (first weights: {pooling}). Where one is `conv` and "
-            "`norm`, the published feature is the mean over all positions of `relu(batch_norm(conv(features)))`."
+            f"`{EXPORTED_HEADS}` holds pooling heads as `STAGE/TENSOR` (first weights: {pooling}). "
+            "Where one is `conv` and `norm`, the published feature is the mean over all positions "
+            "of `relu(batch_norm(conv(features)))`."
         )
     if context:
         told.append(
-            f"`{EXPORTED_HEADS}` holds context networks as `STAGE/{CONTEXT}TENSOR` (first weights: {context}), which read "
-            "the stage's features over time or over the grid of patches."
+            f"`{EXPORTED_HEADS}` holds context networks as `STAGE/{CONTEXT}TENSOR` (first weights: "
+            f"{context}), which read the stage's features over time or over the grid of patches."
         )
     return " ".join(told) + "\n"
 
@@ -178,7 +193,8 @@ def _recipe_lines(recipe: Mapping[str, Any]) -> list[str]:
 
 
 def _told(value: Any) -> str:
-    """A part of a configuration in one line: `JointEmbedding(pooling=ExpandPooling(width=2048))`."""
+    """A part of a configuration in one line:
+    `JointEmbedding(pooling=ExpandPooling(width=2048))`."""
     if isinstance(value, list):
         return f"[{', '.join(map(_told, value))}]"
     if not isinstance(value, Mapping):
@@ -190,12 +206,15 @@ def _told(value: Any) -> str:
 
 def _probe_table(probes: Mapping[str, Any]) -> str:
     lines = [
-        f"| {row['index']} {row['stage']} | {row['feature']} | {row['lr']:g} | {row['epochs']} | {row['top1']:.2f} | "
+        f"| {row['index']} {row['stage']} | {row['feature']} | {row['lr']:g} | {row['epochs']} | "
+        f"{row['top1']:.2f} | "
         f"{row['top5']:.2f} |\n"
         for row in probes["rows"]
     ]
     target = f", {probes['target']}" if probes.get("target") else ""
     return (
-        f"## Probes{target}\n\nOn {probes['dataset']} ({probes['num_classes']} classes), accuracy in %.\n\n"
-        "| stage | feature | learning rate | epochs | top-1 | top-5 |\n|---|---|---|---|---|---|\n" + "".join(lines)
+        f"## Probes{target}\n\nOn {probes['dataset']} ({probes['num_classes']} classes), accuracy "
+        "in %.\n\n"
+        "| stage | feature | learning rate | epochs | top-1 | top-5 |\n|---|---|---|---|---|---|\n"
+        + "".join(lines)
     )

@@ -8,12 +8,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-DTYPES = {torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+DTYPES = {
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+}
 
 
 class RowsFile:
-    """Tensors of as many rows each, one batch after the other. The file has its whole size when it is made, and is to be
-    read when all rows are there.
+    """Tensors of as many rows each, one batch after the other. The file has its whole size when it
+    is made, and is to be read when all rows are there.
 
     Args:
         path: of the file.
@@ -22,15 +28,25 @@ class RowsFile:
         metadata: texts by name.
     """
 
-    def __init__(self, path: Path, rows: int, example: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-        self._row_bytes = {name: prod(part.shape[1:]) * part.element_size() for name, part in example.items()}
+    def __init__(
+        self, path: Path, rows: int, example: Mapping[str, Tensor], metadata: Mapping[str, str]
+    ) -> None:
+        self._row_bytes = {
+            name: prod(part.shape[1:]) * part.element_size() for name, part in example.items()
+        }
         header: dict[str, object] = {"__metadata__": dict(metadata)}
         self._starts: dict[str, int] = {}
         end = 0
-        for name in sorted(example, key=lambda name: (-example[name].element_size(), name)):  # aligned that way
+        for name in sorted(
+            example, key=lambda name: (-example[name].element_size(), name)
+        ):  # aligned that way
             start, end = end, end + rows * self._row_bytes[name]
             shape = [rows, *example[name].shape[1:]]
-            header[name] = {"dtype": DTYPES[example[name].dtype], "shape": shape, "data_offsets": [start, end]}
+            header[name] = {
+                "dtype": DTYPES[example[name].dtype],
+                "shape": shape,
+                "data_offsets": [start, end],
+            }
             self._starts[name] = start
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
@@ -49,7 +65,9 @@ class RowsFile:
         """The next rows of every tensor."""
         for name, start in self._starts.items():
             self._file.seek(self._data + start + self._done * self._row_bytes[name])
-            self._file.write(columns[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            self._file.write(
+                columns[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            )
         self._done += len(next(iter(columns.values())))
 
     def close(self) -> None:

@@ -1,14 +1,12 @@
 """What blocks optimise; plain PyTorch."""
 
-from blocklearn.objectives.barlow_twins import BarlowTwins
-from blocklearn.objectives.combined import Combined
-from blocklearn.objectives.context import Context
-from blocklearn.objectives.criterion import Criterion
-from blocklearn.objectives.frame_supervised import FrameSupervised
-from blocklearn.objectives.joint_embedding import JointEmbedding
-from blocklearn.objectives.patch_infonce import PatchInfoNCE
-from blocklearn.objectives.pixel_cnn import PixelCNN
-from blocklearn.objectives.pooling import (
+from blocklearn.criteria.barlow_twins import BarlowTwins
+from blocklearn.criteria.criterion import Criterion
+from blocklearn.criteria.simclr import SimCLR
+from blocklearn.criteria.vicreg import VICReg
+from blocklearn.heads.context import Context
+from blocklearn.heads.pixel_cnn import PixelCNN
+from blocklearn.heads.pooling import (
     ClassTokenPooling,
     ExpandPooling,
     GlobalPooling,
@@ -17,12 +15,14 @@ from blocklearn.objectives.pooling import (
     TokenMeanPooling,
     TwoLayerPooling,
 )
-from blocklearn.objectives.projector import Projector
-from blocklearn.objectives.recurrent_context import RecurrentContext
-from blocklearn.objectives.simclr import SimCLR
+from blocklearn.heads.projector import Projector
+from blocklearn.heads.recurrent_context import RecurrentContext
+from blocklearn.objectives.combined import Combined
+from blocklearn.objectives.frame_supervised import FrameSupervised
+from blocklearn.objectives.joint_embedding import JointEmbedding
+from blocklearn.objectives.patch_infonce import PatchInfoNCE
 from blocklearn.objectives.supervised import Supervised
 from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
-from blocklearn.objectives.vicreg import VICReg
 
 __all__ = [
     "BarlowTwins",

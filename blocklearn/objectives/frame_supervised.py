@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d, cross_entropy
 
+from blocklearn.backbones.stage import StageSpec
 from blocklearn.batch import Batch
-from blocklearn.blocks.objective import Objective, ObjectiveOutput
-from blocklearn.blocks.stage import StageSpec
+from blocklearn.criteria.criterion import at_least_float32
 from blocklearn.distributed.collectives import sum_over_processes
 from blocklearn.errors import UserError
-from blocklearn.objectives.criterion import at_least_float32
+from blocklearn.objectives.objective import Objective, ObjectiveOutput
 
 
 class FrameSupervised(Objective):
-    """Cross-entropy of a linear classifier on every frame: the supervised phone baseline of Greedy InfoMax (arXiv
-    1905.11786, released code). Features are averaged to as many positions as there are labels. The loss is the mean over
-    the frames that have a label, of all views and processes.
+    """Cross-entropy of a linear classifier on every frame: the supervised phone baseline of Greedy
+    InfoMax (arXiv 1905.11786, released code). Features are averaged to as many positions as there
+    are labels. The loss is the mean over the frames that have a label, of all views and processes.
 
     Metrics:
         accuracy: share of those frames, in [0, 1], whose label is the likeliest class.
@@ -38,14 +38,18 @@ class FrameSupervised(Objective):
         if num_classes < 2:
             raise ValueError(f"FrameSupervised needs num_classes >= 2, got {num_classes}")
         if spec.layout != "NCL":
-            raise UserError(f"FrameSupervised learns from sound, {spec.name} makes maps: take Supervised")
+            raise UserError(
+                f"FrameSupervised learns from sound, {spec.name} makes maps: take Supervised"
+            )
         self.num_classes = num_classes
         self.classifier = nn.Linear(spec.channels, num_classes)
 
     def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
         """One view or more, each `(B, C, T)`; labels `(B, W)`."""
         count = batch.label.shape[1]
-        frames = torch.cat([adaptive_avg_pool1d(view, count).transpose(1, 2).flatten(0, 1) for view in features])
+        frames = torch.cat(
+            [adaptive_avg_pool1d(view, count).transpose(1, 2).flatten(0, 1) for view in features]
+        )
         label = batch.label.flatten().repeat(len(features))
         logits = self.classifier(frames)
         with torch.autocast(logits.device.type, enabled=False):
@@ -56,8 +60,8 @@ class FrameSupervised(Objective):
             loss, right, known, wrong = sum_over_processes(sums).unbind()
         if wrong > 0:
             raise UserError(
-                f"FrameSupervised: {int(wrong)} frames have labels above {self.num_classes - 1}; set num_classes to the "
-                "data's number of classes"
+                f"FrameSupervised: {int(wrong)} frames have labels above {self.num_classes - 1}; "
+                "set num_classes to the data's number of classes"
             )
         known = known.detach().clamp(min=1)
         return ObjectiveOutput(loss / known, {"accuracy": (right / known).detach()})

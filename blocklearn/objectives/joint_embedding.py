@@ -5,20 +5,21 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from blocklearn.backbones.stage import StageSpec
 from blocklearn.batch import Batch
-from blocklearn.blocks.objective import Objective, ObjectiveOutput
-from blocklearn.blocks.stage import StageSpec
+from blocklearn.criteria.barlow_twins import BarlowTwins
+from blocklearn.criteria.criterion import Criterion
 from blocklearn.errors import UserError
-from blocklearn.objectives.barlow_twins import BarlowTwins
-from blocklearn.objectives.criterion import Criterion
-from blocklearn.objectives.pooling import ExpandPooling, Pooling
-from blocklearn.objectives.projector import Projector
+from blocklearn.heads.pooling import ExpandPooling, Pooling
+from blocklearn.heads.projector import Projector
+from blocklearn.objectives.objective import Objective, ObjectiveOutput
 
 
 class JointEmbedding(Objective):
     """Pooling, projector and criterion on two views.
 
-    The views pass one after the other, so that BatchNorm's statistics are each view's own, as published.
+    The views pass one after the other, so that BatchNorm's statistics are each view's own, as
+    published.
 
     Args:
         spec: the block's last stage.
@@ -36,7 +37,9 @@ class JointEmbedding(Objective):
     ) -> None:
         super().__init__()
         if pooling is None or projector is None:  # a natural way to ask for none
-            raise UserError("objective: pooling and projector cannot be null; GlobalPooling is the plain mean")
+            raise UserError(
+                "objective: pooling and projector cannot be null; GlobalPooling is the plain mean"
+            )
         self.pooling = pooling(spec)
         self.pooled_width = self.pooling.out_features
         self.projector = projector(self.pooling.out_features)
@@ -54,7 +57,8 @@ class JointEmbedding(Objective):
         return ObjectiveOutput(loss, metrics, (z1.detach(), z2.detach()))
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse another number of views, and a map that the pooling can make nothing of; told before training."""
+        """Refuse another number of views, and a map that the pooling can make nothing of; told
+        before training."""
         self._require_two(num_views)
         self.pooling.require(features)
 
@@ -62,8 +66,8 @@ class JointEmbedding(Objective):
     def _require_two(num_views: int) -> None:
         if num_views != 2:
             raise UserError(
-                f"JointEmbedding compares two views, the data recipe makes {num_views}: change --data.recipe or "
-                "--model.objective"
+                f"JointEmbedding compares two views, the data recipe makes {num_views}: change "
+                "--data.recipe or --model.objective"
             )
 
     def pooled(self, features: Tensor) -> Tensor:

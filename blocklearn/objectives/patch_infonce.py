@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, linear
 
+from blocklearn.backbones.stage import StageSpec
 from blocklearn.batch import Batch
-from blocklearn.blocks.objective import Objective, ObjectiveOutput
-from blocklearn.blocks.stage import StageSpec
 from blocklearn.distributed.collectives import first_row, gather_batch
 from blocklearn.errors import UserError
-from blocklearn.objectives.context import Context
-from blocklearn.objectives.contrast import Contrast, contrast, own_generator, summarise
+from blocklearn.heads.context import Context
+from blocklearn.objectives.infonce import Contrast, contrast, own_generator, summarise
+from blocklearn.objectives.objective import Objective, ObjectiveOutput
 
 Direction = Literal["down", "up", "right", "left"]
 
@@ -21,40 +21,43 @@ Direction = Literal["down", "up", "right", "left"]
 class PatchInfoNCE(Objective):
     """InfoNCE of Greedy InfoMax on images (arXiv 1905.11786, released code).
 
-    The features are a grid of vectors: the mean of every patch where `--model.patches` cuts the images, else the positions
-    of the stage's own map. With `z` at row `r` and a direction of down, step `k` asks for the vector `d = k + skip` rows
-    below, in the same column, among negatives from the whole batch: `softmax(<c[r], W_k z[r + d]>)`. `W_k` acts on the
-    target. The context `c` is `z` itself, with gradient, or what a context network makes of it. The loss is the mean over
+    The features are a grid of vectors: the mean of every patch where `--model.patches` cuts the
+    images, else the positions of the stage's own map. With `z` at row `r` and a direction of down,
+    step `k` asks for the vector `d = k + skip` rows below, in the same column, among negatives from
+    the whole batch: `softmax(<c[r], W_k z[r + d]>)`. `W_k` acts on the target. The context `c` is
+    `z` itself, with gradient, or what a context network makes of it. The loss is the mean over
     anchors, then steps, then directions. Chance is `ln(1 + negatives)`.
 
-    Each anchor's negatives are drawn anew for every step and batch, uniformly and with replacement, from all the targets of
-    that step; its own positive may be among them, as published.
+    Each anchor's negatives are drawn anew for every step and batch, uniformly and with replacement,
+    from all the targets of that step; its own positive may be among them, as published.
 
     Metrics:
-        accuracy: share of anchors, in [0, 1], whose positive beats all negatives; chance is `1 / (1 + negatives)`.
+        accuracy: share of anchors, in [0, 1], whose positive beats all negatives; chance is `1 / (1
+            + negatives)`.
         step1, step2, ...: the loss of every step.
 
-    Unlike the released code the softmax's logarithm is taken exactly: there it is `log(p + 1e-11)`, which caps the loss at
-    25.3 and has no gradient there.
+    Unlike the released code the softmax's logarithm is taken exactly: there it is `log(p + 1e-11)`,
+    which caps the loss at 25.3 and has no gradient there.
 
     Args:
         spec: the block's last stage.
         steps: predictions per anchor; 5 published.
-        skip: rows next to the anchor that are not predicted; 1 published, since patches that overlap by half share pixels
-            with their neighbour alone.
+        skip: rows next to the anchor that are not predicted; 1 published, since patches that
+            overlap by half share pixels with their neighbour alone.
         negatives: per anchor; 16 published.
-        directions: of prediction; down published. Each has weights of its own; the context network is shared, and reads the
-            map turned so that it always looks back.
-        grid: where images are not cut into patches, pool the map to so many cells a side first, no more than it has;
-            null for all positions.
-        context: builds the context network from the channels, e.g. `PixelCNN` for CPC; null for none.
-        gather: draw negatives from the patches of all processes; otherwise every process draws, by the same indices, from
-            those of its own, as published.
+        directions: of prediction; down published. Each has weights of its own; the context network
+            is shared, and reads the map turned so that it always looks back.
+        grid: where images are not cut into patches, pool the map to so many cells a side first, no
+            more than it has; null for all positions.
+        context: builds the context network from the channels, e.g. `PixelCNN` for CPC; null for
+            none.
+        gather: draw negatives from the patches of all processes; otherwise every process draws, by
+            the same indices, from those of its own, as published.
 
     Raises:
         ValueError: for a value out of range.
-        UserError: for sound; on a grid with too few rows for the steps, here where the grid is known and otherwise with the
-            first map.
+        UserError: for sound; on a grid with too few rows for the steps, here where the grid is
+            known and otherwise with the first map.
     """
 
     pooled_kind = "context"
@@ -72,15 +75,26 @@ class PatchInfoNCE(Objective):
     ) -> None:
         super().__init__()
         if grid is not None and grid < 2:
-            raise ValueError(f"PatchInfoNCE needs a grid of at least 2 cells a side, or null, got {grid}")
-        unknown = set(directions) - set(get_args(Direction))
-        if steps < 1 or skip < 0 or negatives < 1 or unknown or not 0 < len(set(directions)) == len(directions):
             raise ValueError(
-                f"PatchInfoNCE needs steps >= 1, skip >= 0, negatives >= 1 and directions of {get_args(Direction)}, each "
-                f"once, got {steps}, {skip}, {negatives} and {directions}"
+                f"PatchInfoNCE needs a grid of at least 2 cells a side, or null, got {grid}"
+            )
+        unknown = set(directions) - set(get_args(Direction))
+        if (
+            steps < 1
+            or skip < 0
+            or negatives < 1
+            or unknown
+            or not 0 < len(set(directions)) == len(directions)
+        ):
+            raise ValueError(
+                "PatchInfoNCE needs steps >= 1, skip >= 0, negatives >= 1 and directions of "
+                f"{get_args(Direction)}, each once, got {steps}, {skip}, {negatives} and "
+                f"{directions}"
             )
         if spec.layout == "NCL":
-            raise UserError(f"PatchInfoNCE predicts images, {spec.name} makes sound: take TemporalInfoNCE")
+            raise UserError(
+                f"PatchInfoNCE predicts images, {spec.name} makes sound: take TemporalInfoNCE"
+            )
         self.spec, self.steps, self.skip, self.negatives = spec, steps, skip, negatives
         self.grid, self.gather = grid, gather
         if spec.patch_grid > 1 or grid:
@@ -91,11 +105,15 @@ class PatchInfoNCE(Objective):
         width = self.context.out_channels if self.context else spec.channels
         self.pooled_width = self.context.out_channels if self.context else None
         self.predictors = nn.ModuleDict(
-            {direction: nn.Linear(spec.channels, steps * width, bias=False) for direction in directions}
+            {
+                direction: nn.Linear(spec.channels, steps * width, bias=False)
+                for direction in directions
+            }
         )
 
     def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
-        """One view or more, each `(B * patches, C, h, w)` or a map; with several the loss is their mean."""
+        """One view or more, each `(B * patches, C, h, w)` or a map; with several the loss is their
+        mean."""
         return summarise(
             [
                 self._predict(turn(self._grid_of(view), direction), predictor)
@@ -110,12 +128,13 @@ class PatchInfoNCE(Objective):
         return (grid if self.context is None else self.context(grid)).mean(dim=(2, 3))
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a map with too few positions for grid or steps; told before training. Any number of views will do."""
+        """Refuse a map with too few positions for grid or steps; told before training. Any number
+        of views will do."""
         height, width = self.spec.as_map(features).shape[2:]
         if self.grid and self.spec.patch_grid == 1 and self.grid > min(height, width):
             raise UserError(
-                f"PatchInfoNCE: {self.spec.name} has a map of {height} x {width} positions, not {self.grid} a side; lower "
-                "grid"
+                f"PatchInfoNCE: {self.spec.name} has a map of {height} x {width} positions, not "
+                f"{self.grid} a side; lower grid"
             )
         grid = self._grid_of(features)
         for direction in self.predictors:
@@ -124,13 +143,18 @@ class PatchInfoNCE(Objective):
     def _require_rows(self, rows: int) -> None:
         if self.steps + self.skip >= rows:
             raise UserError(
-                f"PatchInfoNCE: {self.spec.name} has a grid of {rows} rows, so at most {max(rows - 1 - self.skip, 0)} "
-                f"steps with skip {self.skip}; lower steps or make the grid finer"
+                f"PatchInfoNCE: {self.spec.name} has a grid of {rows} rows, so at most "
+                f"{max(rows - 1 - self.skip, 0)} steps with skip {self.skip}; lower steps or make "
+                "the grid finer"
             )
 
     def _grid_of(self, view: Tensor) -> Tensor:
         grid = self.spec.as_map(view)
-        return adaptive_avg_pool2d(grid, self.grid) if self.grid and self.spec.patch_grid == 1 else grid
+        return (
+            adaptive_avg_pool2d(grid, self.grid)
+            if self.grid and self.spec.patch_grid == 1
+            else grid
+        )
 
     def _predict(self, z: Tensor, predictor: nn.Module) -> list[Contrast]:
         """The steps of one direction; `z` is turned so that it is down."""
@@ -148,13 +172,18 @@ class PatchInfoNCE(Objective):
             own = targets[-1]
             pool = gather_batch(own, even=self.training) if self.gather else own
             first = first_row(own, even=self.training) if self.gather else 0
-            drawn = torch.randint(len(pool), (len(pool), self.negatives), generator=generator, device=z.device)
+            drawn = torch.randint(
+                len(pool), (len(pool), self.negatives), generator=generator, device=z.device
+            )
             negatives.append(drawn[first : first + len(own)] + sum(len(other) for other in pools))
             pools.append(pool)
         return contrast(anchors, targets, torch.cat(pools), negatives)
 
     def extra_repr(self) -> str:
-        return f"steps={self.steps}, skip={self.skip}, negatives={self.negatives}, directions={list(self.predictors)}"
+        return (
+            f"steps={self.steps}, skip={self.skip}, negatives={self.negatives}, "
+            f"directions={list(self.predictors)}"
+        )
 
 
 def turn(grid: Tensor, direction: str) -> Tensor:

@@ -6,20 +6,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from blocklearn.backbones.stage import StageSpec
 from blocklearn.batch import Batch
-from blocklearn.blocks.objective import Objective, ObjectiveOutput
-from blocklearn.blocks.stage import StageSpec
+from blocklearn.criteria.criterion import at_least_float32
 from blocklearn.distributed.collectives import sum_over_processes
 from blocklearn.errors import UserError
-from blocklearn.objectives.criterion import at_least_float32
-from blocklearn.objectives.pooling import GlobalPooling, Pooling
+from blocklearn.heads.pooling import GlobalPooling, Pooling
+from blocklearn.objectives.objective import Objective, ObjectiveOutput
 
 
 class Supervised(Objective):
-    """Cross-entropy of a linear classifier on the pooled features (the local prediction loss of arXiv 1901.06656).
+    """Cross-entropy of a linear classifier on the pooled features (the local prediction loss of
+    arXiv 1901.06656).
 
-    The views pass the pooling one after the other and the loss is the mean over samples and views; any number of views
-    will do. Over several processes it is the mean over all samples.
+    The views pass the pooling one after the other and the loss is the mean over samples and views;
+    any number of views will do. Over several processes it is the mean over all samples.
 
     Metrics:
         accuracy: share of samples and views, in [0, 1], whose label is the likeliest class.
@@ -46,8 +47,8 @@ class Supervised(Objective):
         super().__init__()
         if num_classes < 2 or not 0 <= label_smoothing < 1:
             raise ValueError(
-                "Supervised needs num_classes >= 2 and 0 <= label_smoothing < 1, "
-                f"got num_classes={num_classes}, label_smoothing={label_smoothing}"
+                "Supervised needs num_classes >= 2 and 0 <= label_smoothing < 1, got "
+                f"num_classes={num_classes}, label_smoothing={label_smoothing}"
             )
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
@@ -67,21 +68,29 @@ class Supervised(Objective):
         known = (label >= 0) & (label < self.num_classes)
         with torch.autocast(logits.device.type, enabled=False):
             logits, target = at_least_float32(logits), label.clamp(0, self.num_classes - 1)
-            loss = cross_entropy(logits, target, reduction="sum", label_smoothing=self.label_smoothing)
+            loss = cross_entropy(
+                logits, target, reduction="sum", label_smoothing=self.label_smoothing
+            )
             right = (logits.detach().argmax(dim=1) == label).sum()
-            sums = torch.stack([loss, right, known.sum(), known.new_tensor(len(label), dtype=torch.int64)])
+            sums = torch.stack(
+                [loss, right, known.sum(), known.new_tensor(len(label), dtype=torch.int64)]
+            )
             loss, right, num_known, count = sum_over_processes(sums).unbind()
         if num_known < count:
             raise UserError(
-                f"Supervised: {int(count - num_known) // len(features)} samples of this batch have labels outside 0 to "
-                f"{self.num_classes - 1} (-1: no label); take labelled data, or set num_classes to its number of classes"
+                f"Supervised: {int(count - num_known) // len(features)} samples of this batch have "
+                f"labels outside 0 to {self.num_classes - 1} (-1: no label); take labelled data, "
+                "or set num_classes to its number of classes"
             )
         return ObjectiveOutput(
-            loss / count.detach(), {"accuracy": (right / count).detach()}, [p.detach() for p in pooled]
+            loss / count.detach(),
+            {"accuracy": (right / count).detach()},
+            [p.detach() for p in pooled],
         )
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a map that the pooling can make nothing of; told before training. Any number of views will do."""
+        """Refuse a map that the pooling can make nothing of; told before training. Any number of
+        views will do."""
         self.pooling.require(features)
 
     def pooled(self, features: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from blocklearn.backbones.stage import StageSpec
 from blocklearn.batch import Batch
-from blocklearn.blocks.objective import Objective, ObjectiveOutput
-from blocklearn.blocks.stage import StageSpec
 from blocklearn.distributed.collectives import first_row, gather_batch
 from blocklearn.errors import UserError
-from blocklearn.objectives.context import Context
-from blocklearn.objectives.contrast import Contrast, contrast, own_generator, summarise
+from blocklearn.heads.context import Context
+from blocklearn.objectives.infonce import Contrast, contrast, own_generator, summarise
+from blocklearn.objectives.objective import Objective, ObjectiveOutput
 
 Sampling = Literal["cyclic", "permutation", "same_sequence"]
 
@@ -21,12 +21,14 @@ Sampling = Literal["cyclic", "permutation", "same_sequence"]
 class TemporalInfoNCE(Objective):
     """InfoNCE of CPC and Greedy InfoMax on sound (arXiv 1905.11786, released code).
 
-    With `z` the features over time and `c` the context, step `k` asks for `z[t + k]` among negatives:
-    `softmax(<W_k c[t], z[t + k]>)`. `W_k` acts on the context. The loss is the mean over anchors, then steps. Without a
-    context network `c` is `z`. Gradients flow to the positives and the negatives too. Chance is `ln(1 + negatives)`.
+    With `z` the features over time and `c` the context, step `k` asks for `z[t + k]` among
+    negatives: `softmax(<W_k c[t], z[t + k]>)`. `W_k` acts on the context. The loss is the mean over
+    anchors, then steps. Without a context network `c` is `z`. Gradients flow to the positives and
+    the negatives too. Chance is `ln(1 + negatives)`.
 
     Metrics:
-        accuracy: share of anchors, in [0, 1], whose positive beats all negatives; chance is `1 / (1 + negatives)`.
+        accuracy: share of anchors, in [0, 1], whose positive beats all negatives; chance is `1 / (1
+            + negatives)`.
         step1, step2, ...: the loss of every step.
 
     Args:
@@ -34,15 +36,19 @@ class TemporalInfoNCE(Objective):
         steps: predictions per anchor; 12 published.
         negatives: per anchor; 10 published.
         sampling: where negatives come from; the released code's methods 0, 1 and 2.
-            `cyclic`: for every anchor and step anew, from the positives of that step in the batch, never its own.
-            `permutation` (published): permutations of all positions of the batch, one a negative; step `k` takes the last
-            of them, so pairs change from step to step at no cost. A positive may be among them.
-            `same_sequence`: positions of the anchor's own sequence, by permutations that all sequences share.
-        window: of a longer sequence only so many positions, a random run of them, serve as anchors and positives; negatives
-            still come from all of it (not with `cyclic`). 128 published; null for the whole sequence.
-        context: builds the context network from the channels, e.g. `RecurrentContext`; null for none.
-        gather: draw negatives from the sequences of all processes; otherwise every process draws, by the same indices, from
-            those of its own, as published.
+            `cyclic`: for every anchor and step anew, from the positives of that step in the batch,
+                never its own.
+            `permutation` (published): permutations of all positions of the batch, one a negative;
+            step `k` takes the last of them, so pairs change from step to step at no cost. A
+            positive may be among them. `same_sequence`: positions of the anchor's own sequence, by
+            permutations that all sequences share.
+        window: of a longer sequence only so many positions, a random run of them, serve as anchors
+            and positives; negatives still come from all of it (not with `cyclic`). 128 published;
+            null for the whole sequence.
+        context: builds the context network from the channels, e.g. `RecurrentContext`; null for
+            none.
+        gather: draw negatives from the sequences of all processes; otherwise every process draws,
+            by the same indices, from those of its own, as published.
 
     Raises:
         ValueError: for a value out of range.
@@ -62,14 +68,21 @@ class TemporalInfoNCE(Objective):
         gather: bool = False,
     ) -> None:
         super().__init__()
-        if steps < 1 or negatives < 1 or sampling not in get_args(Sampling) or (window is not None and window <= steps):
+        if (
+            steps < 1
+            or negatives < 1
+            or sampling not in get_args(Sampling)
+            or (window is not None and window <= steps)
+        ):
             raise ValueError(
-                f"TemporalInfoNCE needs steps >= 1, negatives >= 1, a sampling of {', '.join(get_args(Sampling))} and a "
-                f"window of more positions than steps, got {steps}, {negatives}, {sampling} and {window}"
+                "TemporalInfoNCE needs steps >= 1, negatives >= 1, a sampling of "
+                f"{', '.join(get_args(Sampling))} and a window of more positions than steps, got "
+                f"{steps}, {negatives}, {sampling} and {window}"
             )
         if spec.layout != "NCL":
             raise UserError(
-                f"TemporalInfoNCE predicts sound, {spec.name} makes maps: take PatchInfoNCE, or a backbone for sound"
+                f"TemporalInfoNCE predicts sound, {spec.name} makes maps: take PatchInfoNCE, or a "
+                "backbone for sound"
             )
         self.spec, self.steps, self.negatives = spec, steps, negatives
         self.sampling, self.window, self.gather = sampling, window, gather
@@ -93,12 +106,14 @@ class TemporalInfoNCE(Objective):
         return features if self.context is None else self.context(features)
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a sequence too short for the steps; told before training. Any number of views will do."""
+        """Refuse a sequence too short for the steps; told before training. Any number of views will
+        do."""
         positions = features.shape[2]
         if positions <= self.steps:
             raise UserError(
-                f"TemporalInfoNCE: {self.spec.name} makes {positions} positions of a window, too few for {self.steps} "
-                "steps; take a longer window (--data.recipe.window) or lower steps"
+                f"TemporalInfoNCE: {self.spec.name} makes {positions} positions of a window, too "
+                f"few for {self.steps} steps; take a longer window (--data.recipe.window) or lower "
+                "steps"
             )
 
     def _predict(self, z: Tensor) -> list[Contrast]:
@@ -128,8 +143,8 @@ class TemporalInfoNCE(Objective):
 
 
 class NegativeDraw:
-    """Draws the negatives of one batch: positions in its flattened `(B * T)` order, `(B * (W - k), negatives)` for step `k`
-    and a run of `W` positions.
+    """Draws the negatives of one batch: positions in its flattened `(B * T)` order, `(B * (W - k),
+    negatives)` for step `k` and a run of `W` positions.
 
     Args:
         count: sequences, `B`.
@@ -139,14 +154,24 @@ class NegativeDraw:
         generator: every draw comes from it.
     """
 
-    def __init__(self, count: int, length: int, run: slice, negatives: int, generator: torch.Generator) -> None:
-        self.count, self.length, self.run, self.negatives, self.generator = count, length, run, negatives, generator
+    def __init__(
+        self, count: int, length: int, run: slice, negatives: int, generator: torch.Generator
+    ) -> None:
+        self.count, self.length, self.run, self.negatives, self.generator = (
+            count,
+            length,
+            run,
+            negatives,
+            generator,
+        )
         self._permutations: Tensor | None = None
 
     def cyclic(self, step: int) -> Tensor:
         total = self.count * self._targets(step)
         if total < 2:
-            raise UserError("TemporalInfoNCE: a batch with one target has no negatives; raise --data.batch_size")
+            raise UserError(
+                "TemporalInfoNCE: a batch with one target has no negatives; raise --data.batch_size"
+            )
         shape, device = (total, self.negatives), self.generator.device
         offset = torch.randint(1, total, shape, generator=self.generator, device=device)
         shifted = (torch.arange(total, device=device).unsqueeze(1) + offset) % total
@@ -168,6 +193,9 @@ class NegativeDraw:
         """One permutation a negative, the same for all steps."""
         if self._permutations is None:
             device = self.generator.device
-            rows = [torch.randperm(size, generator=self.generator, device=device) for _ in range(self.negatives)]
+            rows = [
+                torch.randperm(size, generator=self.generator, device=device)
+                for _ in range(self.negatives)
+            ]
             self._permutations = torch.stack(rows)
         return self._permutations

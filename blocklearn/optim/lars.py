@@ -13,8 +13,9 @@ class LARS(Optimizer):
     """SGD with momentum whose step is rescaled, weight by weight, to the weight's own norm.
 
     For a weight `w` with gradient `g`: `g <- g + weight_decay * w`, `g <- g * eta * |w| / |g|`,
-    `m <- momentum * m + g`, `w <- w - lr * m`. Where `|w|` or `|g|` is 0 the factor is 1. Parameters with one dimension
-    (biases, BatchNorm) get neither decay nor rescaling. The recipe of arXiv 2103.03230 and 2302.01647.
+    `m <- momentum * m + g`, `w <- w - lr * m`. Where `|w|` or `|g|` is 0 the factor is 1.
+    Parameters with one dimension (biases, BatchNorm) get neither decay nor rescaling. The recipe of
+    arXiv 2103.03230 and 2302.01647.
 
     Args:
         params: parameters or parameter groups.
@@ -26,9 +27,10 @@ class LARS(Optimizer):
     Raises:
         ValueError: for a value out of range, or not finite.
 
-    On a CPU each weight takes PyTorch's fused kernel of SGD, whose `1 - dampening` is the factor on the gradient, so memory
-    is passed over once behind the norms. Elsewhere all tensors of a group move together in `torch._foreach_*` calls, and
-    nothing waits for the device. `benchmarks/lars.py` holds the plain loop.
+    On a CPU each weight takes PyTorch's fused kernel of SGD, whose `1 - dampening` is the factor on
+    the gradient, so memory is passed over once behind the norms. Elsewhere all tensors of a group
+    move together in `torch._foreach_*` calls, and nothing waits for the device.
+    `benchmarks/lars.py` holds the plain loop.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class LARS(Optimizer):
                 "LARS needs lr > 0, eta > 0, weight_decay >= 0 and 0 <= momentum < 1, all finite, "
                 f"got lr={lr}, eta={eta}, weight_decay={weight_decay}, momentum={momentum}"
             )
-        super().__init__(params, {"lr": lr, "momentum": momentum, "eta": eta, "weight_decay": weight_decay})
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "eta": eta, "weight_decay": weight_decay}
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
@@ -55,7 +59,9 @@ class LARS(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            weights, others = ([p for p in params if (p.ndim > 1) == weight] for weight in (True, False))
+            weights, others = (
+                [p for p in params if (p.ndim > 1) == weight] for weight in (True, False)
+            )
             if all(p.is_cpu for p in params):
                 for p in weights:
                     self._step_fused([p], group, group["weight_decay"], self._trust_ratio(p, group))
@@ -65,7 +71,9 @@ class LARS(Optimizer):
                 self._step_together(others, group, adapt=False)
         return loss
 
-    def _step_fused(self, params: list[Tensor], group: dict[str, Any], decay: float, ratio: float) -> None:
+    def _step_fused(
+        self, params: list[Tensor], group: dict[str, Any], decay: float, ratio: float
+    ) -> None:
         if not params:
             return
         torch._fused_sgd_(
@@ -85,8 +93,12 @@ class LARS(Optimizer):
     def _trust_ratio(param: Tensor, group: dict[str, Any]) -> float:
         assert param.grad is not None
         update = torch.add(param.grad, param, alpha=group["weight_decay"])
-        weight_norm, update_norm = (float(torch.linalg.vector_norm(tensor)) for tensor in (param, update))
-        return group["eta"] * weight_norm / update_norm if weight_norm > 0 and update_norm > 0 else 1.0
+        weight_norm, update_norm = (
+            float(torch.linalg.vector_norm(tensor)) for tensor in (param, update)
+        )
+        return (
+            group["eta"] * weight_norm / update_norm if weight_norm > 0 and update_norm > 0 else 1.0
+        )
 
     def _step_together(self, params: list[Tensor], group: dict[str, Any], adapt: bool) -> None:
         if not params:

@@ -1,4 +1,5 @@
-"""Learning-rate curves: pure functions of the batch count, so there is no state to save or to lose."""
+"""Learning-rate curves: pure functions of the batch count, so there is no state to save or to
+lose."""
 
 import math
 from abc import ABC, abstractmethod
@@ -19,8 +20,9 @@ class LRSchedule(ABC):
             total_steps: batches in the whole run.
         """
 
-    def require_room(self, block: str, steps_per_epoch: float, total_steps: int) -> None:  # noqa: B027
-        """Raise a `UserError` where a run of `total_steps` batches is too short for the curve; by default none is.
+    def require_room(self, block: str, steps_per_epoch: float, total_steps: int) -> None:
+        """Raise a `UserError` where a run of `total_steps` batches is too short for the curve; by
+        default none is.
 
         Args:
             block: name of the block, for the message.
@@ -37,10 +39,11 @@ class ConstantLR(LRSchedule):
 
 
 class WarmupCosine(LRSchedule):
-    """Linear warm-up from 0, then a cosine down to `final_factor`, per batch (arXiv 2103.03230 and 2302.01647).
+    """Linear warm-up from 0, then a cosine down to `final_factor`, per batch (arXiv 2103.03230 and
+    2302.01647).
 
-    With `W` warm-up batches of `T`: `step / W` while `step < W`, then `q + final_factor * (1 - q)` with
-    `q = (1 + cos(pi * (step - W) / (T - W))) / 2`.
+    With `W` warm-up batches of `T`: `step / W` while `step < W`, then `q + final_factor * (1 - q)`
+    with `q = (1 + cos(pi * (step - W) / (T - W))) / 2`.
 
     Args:
         warmup_epochs: length of the warm-up in epochs, >= 0. A shorter run ends on the way up.
@@ -53,8 +56,8 @@ class WarmupCosine(LRSchedule):
     def __init__(self, warmup_epochs: float = 10, final_factor: float = 0.001) -> None:
         if not (0 <= warmup_epochs < math.inf and 0 <= final_factor <= 1):
             raise ValueError(
-                "WarmupCosine needs finite warmup_epochs >= 0 and 0 <= final_factor <= 1, "
-                f"got warmup_epochs={warmup_epochs}, final_factor={final_factor}"
+                "WarmupCosine needs finite warmup_epochs >= 0 and 0 <= final_factor <= 1, got "
+                f"warmup_epochs={warmup_epochs}, final_factor={final_factor}"
             )
         self.warmup_epochs = warmup_epochs
         self.final_factor = final_factor
@@ -62,9 +65,10 @@ class WarmupCosine(LRSchedule):
     def require_room(self, block: str, steps_per_epoch: float, total_steps: int) -> None:
         if self.warmup_epochs * steps_per_epoch > total_steps:
             raise UserError(
-                f"lr_schedule: the warm-up of {self.warmup_epochs:g} epochs ({self.warmup_epochs * steps_per_epoch:g} "
-                f"batches) is longer than {block} learns ({total_steps} batches): lower --model.lr_schedule.warmup_epochs, "
-                "or only try the run with --trainer.fast_dev_run true"
+                f"lr_schedule: the warm-up of {self.warmup_epochs:g} epochs "
+                f"({self.warmup_epochs * steps_per_epoch:g} batches) is longer than {block} learns "
+                f"({total_steps} batches): lower --model.lr_schedule.warmup_epochs, or only try "
+                "the run with --trainer.fast_dev_run true"
             )
 
     def factor(self, step: int, steps_per_epoch: float, total_steps: int) -> float:

@@ -23,8 +23,8 @@ class WandbSettings:
     """Weights & Biases.
 
     Attributes:
-        mode: `auto` is online where a key is known (WANDB_API_KEY or netrc) and offline otherwise; it never asks. The
-            variable WANDB_MODE, where set, decides instead.
+        mode: `auto` is online where a key is known (WANDB_API_KEY or netrc) and offline otherwise;
+            it never asks. The variable WANDB_MODE, where set, decides instead.
         project: of the run.
         name: of the run; null for the name of its folder.
         group: of the run.
@@ -41,8 +41,9 @@ class WandbSettings:
 def build_wandb(
     settings: WandbSettings, folder: Path, config: dict[str, Any], job: str, resume: bool = False
 ) -> Logger | None:
-    """A W&B logger, or None where it is disabled, not installed, or has no place to write. It never asks, never raises, and
-    where its server is not there the run is kept offline, which is said in one line.
+    """A W&B logger, or None where it is disabled, not installed, or has no place to write. It never
+    asks, never raises, and where its server is not there the run is kept offline, which is said in
+    one line.
 
     Args:
         settings: of the run.
@@ -67,8 +68,8 @@ def build_wandb(
 
 
 def finish_wandb(loggers: Sequence[Logger], failed: bool) -> None:
-    """End the run at W&B, which records how it ended; to be called once nothing is logged any more. It never raises, and
-    waits half a minute at most.
+    """End the run at W&B, which records how it ended; to be called once nothing is logged any more.
+    It never raises, and waits half a minute at most.
 
     Args:
         loggers: all of them; those of another kind are left alone.
@@ -88,10 +89,13 @@ def _mode(settings: WandbSettings) -> str:
 
 
 def log_probe(loggers: Sequence[Logger], rows: Sequence[ProbeRow], picture: Path) -> None:
-    """The table and the picture of the linear probes, for the loggers that take such; the figures they have already."""
+    """The table and the picture of the linear probes, for the loggers that take such; the figures
+    they have already."""
     columns = [row.as_dict() for row in rows]
     for logger in loggers:
         if hasattr(logger, "log_table"):
-            logger.log_table("probe/results", list(columns[0]), [list(row.values()) for row in columns])  # pyright: ignore
+            logger.log_table(  # pyright: ignore[reportAttributeAccessIssue]
+                "probe/results", list(columns[0]), [list(row.values()) for row in columns]
+            )  # pyright: ignore
         if hasattr(logger, "log_image"):
             logger.log_image("probe/accuracy_by_block", [str(picture)])  # pyright: ignore

@@ -19,8 +19,8 @@ FILE = "metrics.csv"
 
 
 class MetricsCSV(CSVLogger):
-    """`FOLDER/metrics.csv`, one row a logged batch, on disk at once. A resumed run keeps the rows up to the batch that it
-    goes on from.
+    """`FOLDER/metrics.csv`, one row a logged batch, on disk at once. A resumed run keeps the rows
+    up to the batch that it goes on from.
 
     Raises:
         UserError: where the file cannot be written or is a symbolic link.
@@ -38,8 +38,8 @@ class MetricsCSV(CSVLogger):
 
     @rank_zero_only
     def begin_at(self, step: int) -> None:
-        """Drop the rows of batch `step` and later, which are those of a run that ended there and will be logged again.
-        Without this the first batch that is logged decides."""
+        """Drop the rows of batch `step` and later, which are those of a run that ended there and
+        will be logged again. Without this the first batch that is logged decides."""
         self.experiment.keep_rows_before(step)
         self._started = True
 
@@ -75,7 +75,8 @@ class _WholeRows(ExperimentWriter):
             self._replace(kept)
 
     def save(self) -> None:
-        """Write what was logged since. It is forgotten even where that fails, since Lightning saves again at the end."""
+        """Write what was logged since. It is forgotten even where that fails, since Lightning saves
+        again at the end."""
         rows, self.metrics = self.metrics, []
         if not rows:
             return
@@ -106,7 +107,8 @@ class _WholeRows(ExperimentWriter):
             raise _cannot_write(self.path, 0, error) from error
 
     def _put_away(self, unreadable: bool) -> None:
-        """Nothing of it is kept; what is no table of metrics at all may be somebody's, and stays under another name."""
+        """Nothing of it is kept; what is no table of metrics at all may be somebody's, and stays
+        under another name."""
         self.metrics_keys = []
         try:
             if unreadable and self.path.stat().st_size:
@@ -126,7 +128,8 @@ class _WholeRows(ExperimentWriter):
 
 
 def _whole_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a file whose writer may have been killed, or its machine: what is cut or damaged is left out."""
+    """Header and rows of a file whose writer may have been killed, or its machine: what is cut or
+    damaged is left out."""
     lines = _table(content)
     header = next(lines, [])
     if "step" not in header:
@@ -144,7 +147,8 @@ def _table(content: bytes) -> Iterator[list[str]]:
 def _cannot_write(path: Path, needed: int, error: OSError) -> UserError:
     if error.errno == errno.ELOOP:
         return UserError(
-            f"{path} is a symbolic link, through which nothing is written; remove it, or choose another folder"
+            f"{path} is a symbolic link, through which nothing is written; remove it, or choose "
+            "another folder"
         )
     reason = error.strerror or str(error)
     room = f"; {needed:,} bytes are needed and {_free(path):,} are free" if needed else ""

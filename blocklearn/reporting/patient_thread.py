@@ -1,4 +1,5 @@
-"""Do work that may never end, such as what waits for a server, in a thread that can be left to itself."""
+"""Do work that may never end, such as what waits for a server, in a thread that can be left to
+itself."""
 
 import threading
 from collections.abc import Callable
@@ -28,7 +29,8 @@ class PatientThread:
         """What the job returns, or raises.
 
         Raises:
-            TimeoutError: where it, and what was asked before, is not done in time. It may still be done later.
+            TimeoutError: where it, and what was asked before, is not done in time. It may still be
+                done later.
         """
         outcome = _Outcome(job)
         self._jobs.put(outcome.find)

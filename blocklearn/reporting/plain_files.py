@@ -1,4 +1,5 @@
-"""Files of a run's folder, which may come from a stranger: never read or written through a symbolic link."""
+"""Files of a run's folder, which may come from a stranger: never read or written through a symbolic
+link."""
 
 import os
 import stat
@@ -21,7 +22,8 @@ def read_plain(path: Path) -> bytes | None:
 
 
 def replace_plain(path: Path, content: bytes) -> None:
-    """Put a file in the place of the one from before, whole or not at all; a link is replaced, not followed.
+    """Put a file in the place of the one from before, whole or not at all; a link is replaced, not
+    followed.
 
     Raises:
         OSError: where it cannot be written; the one from before is as it was.
@@ -43,7 +45,8 @@ def append_plain(path: Path, content: bytes) -> None:
     """Add to the end of a file, all of `content` or nothing.
 
     Raises:
-        OSError: where it is a link, no regular file, not there, or cannot be written; it is then as long as before.
+        OSError: where it is a link, no regular file, not there, or cannot be written; it is then as
+            long as before.
     """
     descriptor = _open(path, os.O_WRONLY | os.O_APPEND)
     try:

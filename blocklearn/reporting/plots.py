@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from blocklearn.evaluation.linear_probe import ProbeRow
-from blocklearn.interop.files import replacing
 from blocklearn.reporting.tables import feature_name, feature_order
+from blocklearn.weights.atomic_write import replacing
 
 STYLES: dict[str, dict[str, Any]] = {
     "raw": {"linestyle": "-", "marker": "o"},

@@ -8,7 +8,7 @@ from typing import Any
 
 from blocklearn.errors import UserError
 from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings
-from blocklearn.interop.files import replacing
+from blocklearn.weights.atomic_write import replacing
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class ProbeResults:
     def title(self) -> str:
         """What table and picture are called."""
         known = {field.name for field in fields(ProbeSettings)}
-        settings = ProbeSettings(**{name: value for name, value in self.settings.items() if name in known})
+        settings = ProbeSettings(
+            **{name: value for name, value in self.settings.items() if name in known}
+        )
         return f"{settings.title(self.target)} on {self.dataset}"
 
 
@@ -53,8 +55,19 @@ def read_results(path: Path) -> ProbeResults:
     """
     try:
         content = json.loads(path.read_text())
-        kinds = {"stage": str, "index": int, "feature": str, "lr": float, "epochs": int, "top1": float, "top5": float}
-        rows = [ProbeRow(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in content["rows"]]
+        kinds = {
+            "stage": str,
+            "index": int,
+            "feature": str,
+            "lr": float,
+            "epochs": int,
+            "top1": float,
+            "top5": float,
+        }
+        rows = [
+            ProbeRow(**{name: kind(row[name]) for name, kind in kinds.items()})
+            for row in content["rows"]
+        ]
         return ProbeResults(
             content["checkpoint"],
             content["dataset"],
@@ -66,4 +79,6 @@ def read_results(path: Path) -> ProbeResults:
     except OSError as error:
         raise UserError(f"results: cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"results: {path} is damaged, or not written by blocklearn test ({error!r})") from error
+        raise UserError(
+            f"results: {path} is damaged, or not written by blocklearn test ({error!r})"
+        ) from error

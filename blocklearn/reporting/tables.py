@@ -11,7 +11,12 @@ from blocklearn.evaluation.isolation import Reach
 from blocklearn.evaluation.linear_probe import ProbeRow
 
 STEP = re.compile(r"(.*_)?step\d+")  # a metric of one step ahead of a prediction
-NAMES = {"raw": "global average", "head": "pooling head", "context": "context", "finetuned": "fine-tuned"}
+NAMES = {
+    "raw": "global average",
+    "head": "pooling head",
+    "context": "context",
+    "finetuned": "fine-tuned",
+}
 
 
 def feature_name(feature: str) -> str:
@@ -40,17 +45,36 @@ def print_blocks(network: BlockwiseModule) -> None:
     rows = []
     for block in network.walked:
         spec = block.spec
-        own, head = (sum(p.numel() for p in part.parameters()) for part in (block.stages, block.objective))
-        rows.append((block.name, block.stage_names, f"{spec.channels}", f"1/{spec.stride}", f"{own:,}", f"{head:,}"))
-    kwargs = ", ".join(f"{name}={value}" for name, value in network.structure["backbone_kwargs"].items())
+        own, head = (
+            sum(p.numel() for p in part.parameters()) for part in (block.stages, block.objective)
+        )
+        rows.append(
+            (
+                block.name,
+                block.stage_names,
+                f"{spec.channels}",
+                f"1/{spec.stride}",
+                f"{own:,}",
+                f"{head:,}",
+            )
+        )
+    kwargs = ", ".join(
+        f"{name}={value}" for name, value in network.structure["backbone_kwargs"].items()
+    )
     backbone = network.structure["backbone"] + (f" ({kwargs})" if kwargs else "")
     title = f"{backbone} in {len(rows)} block{'s' if len(rows) > 1 else ''}"
-    print_table(title, ("block", "stages", "channels", "size", "parameters", "of its objective"), rows)
+    print_table(
+        title, ("block", "stages", "channels", "size", "parameters", "of its objective"), rows
+    )
 
 
 def print_reach(rows: Sequence[Reach]) -> bool:
-    """Which loss reaches which block's parameters; returns whether every loss stays where it belongs."""
-    lines = [(f"loss of {row.block}", *("-" if norm is None else f"{norm:.3g}" for norm in row.norms)) for row in rows]
+    """Which loss reaches which block's parameters; returns whether every loss stays where it
+    belongs."""
+    lines = [
+        (f"loss of {row.block}", *("-" if norm is None else f"{norm:.3g}" for norm in row.norms))
+        for row in rows
+    ]
     print_table(
         "Gradient norms; - where none arrives",
         ("in the parameters of", *(row.block for row in rows)),
@@ -60,20 +84,28 @@ def print_reach(rows: Sequence[Reach]) -> bool:
         for position in row.leaks_into:
             print(f"LEAK: the loss of {row.block} reaches the parameters of {rows[position].block}")
         if row.unreached:
-            print(f"{row.block}: {len(row.unreached)} of its own parameters get no gradient: {row.unreached[0]}, ...")
+            print(
+                f"{row.block}: {len(row.unreached)} of its own parameters get no gradient: "
+                f"{row.unreached[0]}, ..."
+            )
     isolated = not any(row.leaks_into for row in rows)
     shared = [row.block for row in rows if sum(row.allowed) > 1]
     if isolated:
         print(
             "Isolated: every loss reaches its own block and no other"
-            + (f", but for stages shared with the block before ({', '.join(shared)})" if shared else "")
+            + (
+                f", but for stages shared with the block before ({', '.join(shared)})"
+                if shared
+                else ""
+            )
             + "."
         )
     return isolated
 
 
 def print_validation(metrics: Mapping[str, float]) -> None:
-    """What `validate` measured, a line a block and a column a metric; single steps of a prediction are left out.
+    """What `validate` measured, a line a block and a column a metric; single steps of a prediction
+    are left out.
 
     Args:
         metrics: by `BLOCK/val_METRIC`, in the order of the blocks.
@@ -95,16 +127,28 @@ def print_validation(metrics: Mapping[str, float]) -> None:
 def print_probe(rows: Sequence[ProbeRow], title: str) -> None:
     """The results of the linear probes, or of fine-tuning."""
     lines = [
-        (f"{row.index} {row.stage}", feature_name(row.feature), f"{row.top1:.2f}", f"{row.top5:.2f}") for row in rows
+        (
+            f"{row.index} {row.stage}",
+            feature_name(row.feature),
+            f"{row.top1:.2f}",
+            f"{row.top5:.2f}",
+        )
+        for row in rows
     ]
     print_table(f"{title}, accuracy in %", ("stage", "feature", "top-1", "top-5"), lines)
 
 
 def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], title: str) -> None:
     """Top-1 by stage and feature, one column a run; a star marks the best of several in a line."""
-    top1 = {(run, row.index, row.stage, row.feature): row.top1 for run, rows in runs.items() for row in rows}
+    top1 = {
+        (run, row.index, row.stage, row.feature): row.top1
+        for run, rows in runs.items()
+        for row in rows
+    }
     order = feature_order(row for rows in runs.values() for row in rows)
-    places = sorted({(order.index(row.feature), row.index, row.stage) for rows in runs.values() for row in rows})
+    places = sorted(
+        {(order.index(row.feature), row.index, row.stage) for rows in runs.values() for row in rows}
+    )
     lines = []
     for number, index, stage in places:
         values = [top1.get((run, index, stage, order[number])) for run in runs]

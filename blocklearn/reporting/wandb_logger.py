@@ -1,4 +1,5 @@
-"""Weights & Biases that cannot stop or hold up a run: its server may not answer, its process may die, its disk be full."""
+"""Weights & Biases that cannot stop or hold up a run: its server may not answer, its process may
+die, its disk be full."""
 
 import atexit
 import os
@@ -30,8 +31,9 @@ MOST_WAITING = 10_000  # logged batches that W&B has not taken
 
 
 class PatientWandbLogger(WandbLogger):
-    """Lightning's, in a thread of its own: what is logged is handed over and not waited for, and whatever W&B raises ends
-    W&B, never the run. Where its process dies the run is kept on offline, once.
+    """Lightning's, in a thread of its own: what is logged is handed over and not waited for, and
+    whatever W&B raises ends W&B, never the run. Where its process dies the run is kept on offline,
+    once.
 
     Args:
         arguments: those of `WandbLogger`, and `mode`.
@@ -101,8 +103,8 @@ class PatientWandbLogger(WandbLogger):
 
     @rank_zero_only
     def finish(self, failed: bool = False) -> None:
-        """End the run at W&B, where it is recorded as failed or not, within `PATIENCE`. Nothing is logged any more.
-        Python's exit does it where nobody else did.
+        """End the run at W&B, where it is recorded as failed or not, within `PATIENCE`. Nothing is
+        logged any more. Python's exit does it where nobody else did.
 
         Args:
             failed: whether the run ended in an error.
@@ -120,7 +122,9 @@ class PatientWandbLogger(WandbLogger):
         self._mend()
 
     def _finish_at_exit(self) -> None:
-        self.finish(failed=hasattr(sys, "last_value"))  # Python's mark of an error that nobody caught
+        self.finish(
+            failed=hasattr(sys, "last_value")
+        )  # Python's mark of an error that nobody caught
 
     def _upload(self, code: int) -> None:
         seconds = max(2.0, min(END, PATIENCE - self._waited))
@@ -194,7 +198,9 @@ class PatientWandbLogger(WandbLogger):
         try:
             self._revive()
         except BaseException as error:
-            self._lose(f"ended with an error ({told}) and did not start again ({first_line(error)})")
+            self._lose(
+                f"ended with an error ({told}) and did not start again ({first_line(error)})"
+            )
             return
         say(f"W&B ended with an error ({told}). {self.how_to_sync()}")
 
@@ -217,8 +223,13 @@ class PatientWandbLogger(WandbLogger):
 
     def how_to_sync(self) -> str:
         """Where the run is kept, and the command that uploads it."""
-        kept, quoted = " and ".join(self._places), " ".join(shlex.quote(place) for place in self._places)
-        return f"The run is kept offline in {kept}; to upload it: wandb sync --include-online {quoted}"
+        kept, quoted = (
+            " and ".join(self._places),
+            " ".join(shlex.quote(place) for place in self._places),
+        )
+        return (
+            f"The run is kept offline in {kept}; to upload it: wandb sync --include-online {quoted}"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_thread": None, "_recent": deque()}
@@ -238,7 +249,9 @@ def first_line(error: BaseException) -> str:
 def quiet_settings() -> Any:
     """W&B's own settings: it says nothing, never waits long, and what is logged is soon on disk."""
     os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # the reports wait for the server when Python exits
+    os.environ.setdefault(
+        "WANDB_ERROR_REPORTING", "false"
+    )  # the reports wait for the server when Python exits
     import wandb
 
     wanted = {
@@ -248,4 +261,6 @@ def quiet_settings() -> Any:
         "finish_timeout_raises": True,
         "x_transaction_log_flush_interval": FLUSH,
     }
-    return wandb.Settings(**{name: value for name, value in wanted.items() if name in wandb.Settings.model_fields})
+    return wandb.Settings(
+        **{name: value for name, value in wanted.items() if name in wandb.Settings.model_fields}
+    )

@@ -1,4 +1,5 @@
-"""Mend W&B's own file where its writer was killed: `wandb sync` stops at a record that was cut, and at all that follows."""
+"""Mend W&B's own file where its writer was killed: `wandb sync` stops at a record that was cut, and
+at all that follows."""
 
 import os
 from contextlib import suppress
@@ -13,7 +14,8 @@ FULL, LAST = 1, 4  # kinds of pieces with which a record ends
 
 
 def mend_files(folder: Path, run_id: str) -> None:
-    """Cut the incomplete record off the files of a run that goes on; what cannot be mended stays as it is."""
+    """Cut the incomplete record off the files of a run that goes on; what cannot be mended stays as
+    it is."""
     for place in (folder / "wandb").glob(f"*run-*-{run_id}"):
         path = place / f"run-{run_id}.wandb"
         with suppress(OSError):

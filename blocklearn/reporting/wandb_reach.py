@@ -50,7 +50,11 @@ def _ask(url: str, seconds: float) -> str | None:
         return f"{url} answers with status {answer.code}" if answer.code >= 500 else None
     except urllib.error.URLError as error:
         # W&B has an opinion of its own on certificates
-        return None if isinstance(error.reason, ssl.SSLError) else _described(url, error.reason, seconds)
+        return (
+            None
+            if isinstance(error.reason, ssl.SSLError)
+            else _described(url, error.reason, seconds)
+        )
     except Exception as error:
         return _described(url, error, seconds)
 
@@ -58,5 +62,9 @@ def _ask(url: str, seconds: float) -> str | None:
 def _described(url: str, error: object, seconds: float) -> str:
     if isinstance(error, TimeoutError):
         return f"{url} does not answer within {seconds:.0f} s"
-    told = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    told = (
+        error.strerror
+        if isinstance(error, OSError) and error.strerror
+        else str(error) or type(error).__name__
+    )
     return f"{url} cannot be reached ({told})"

@@ -1,4 +1,5 @@
-"""The id of a run at W&B, kept in the run's folder so that a run that goes on is the same one there."""
+"""The id of a run at W&B, kept in the run's folder so that a run that goes on is the same one
+there."""
 
 import re
 import secrets
@@ -12,7 +13,8 @@ LETTERS = string.ascii_lowercase + string.digits
 
 
 def kept_run_id(folder: Path) -> str | None:
-    """The id of the run that lies in `folder`; None where there is none, or what is there is no such thing."""
+    """The id of the run that lies in `folder`; None where there is none, or what is there is no
+    such thing."""
     try:
         content = read_plain(_file(folder)) or b""
     except OSError:

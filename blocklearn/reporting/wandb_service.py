@@ -8,8 +8,8 @@ from blocklearn.reporting.patient_thread import PatientThread
 
 
 def end_service(run: Any, exit_code: int, seconds: float) -> None:
-    """Let W&B end its process; kill it where it has not ended in time. Nothing is left to do when Python exits, and W&B can
-    be started again.
+    """Let W&B end its process; kill it where it has not ended in time. Nothing is left to do when
+    Python exits, and W&B can be started again.
 
     Args:
         run: W&B's, or None.
@@ -41,7 +41,8 @@ def _service() -> subprocess.Popen[bytes] | None:
 
 
 def _leave_alone(run: Any) -> None:
-    """A run that could not be finished has threads that would go on asking, and listens to what is printed."""
+    """A run that could not be finished has threads that would go on asking, and listens to what is
+    printed."""
     with suppress(Exception):
         run._run_status_checker.stop()
     with suppress(Exception):

@@ -31,7 +31,10 @@ def start_wandb(arguments: dict[str, Any], mode: str, resume: bool) -> PatientWa
         return _start(arguments, mode)
     except Exception as error:  # whatever W&B does, the run goes on
         place = arguments["save_dir"] / "wandb"
-        say(f"W&B did not start in {place} ({first_line(error)}); the run goes on without it, metrics.csv has all")
+        say(
+            f"W&B did not start in {place} ({first_line(error)}); the run goes on without it, "
+            "metrics.csv has all"
+        )
     return None
 
 
@@ -73,7 +76,8 @@ def _writable(folder: Path) -> Path:
 
 
 def _identity(folder: Path, job: str, resume: bool) -> dict[str, Any]:
-    """A training run that goes on keeps its id, every other job gets a new one; a sweep gives its own."""
+    """A training run that goes on keeps its id, every other job gets a new one; a sweep gives its
+    own."""
     if any(os.environ.get(name) for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID")):
         return {}
     kept = kept_run_id(folder) if resume and job == "fit" else None

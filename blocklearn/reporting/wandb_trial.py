@@ -9,7 +9,8 @@ from blocklearn.reporting.wandb_logger import PatientWandbLogger
 
 
 def record_failed_trial(arguments: list[str]) -> None:
-    """Where an agent of a sweep started this process and no run of it is known to W&B yet, such as after a setting that is
+    """Where an agent of a sweep started this process and no run of it is known to W&B yet, such as
+    after a setting that is
     refused: begin the trial's run and end it as failed, so that the sweep sees what became of it.
 
     Args:

@@ -6,8 +6,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
 
-from blocklearn.blocks.early_stopping import stopped_early
-from blocklearn.blocks.place import Place
+from blocklearn.training.early_stopping import stopped_early
+from blocklearn.training.place import Place
 
 
 def ending(trainer: Trainer, began_at: int | None) -> Iterator[str]:
@@ -19,7 +19,10 @@ def ending(trainer: Trainer, began_at: int | None) -> Iterator[str]:
     """
     step, reason = trainer.global_step, None if _is_complete(trainer) else _reason(trainer)
     if began_at == step:
-        yield f"Nothing left to do: {reason or f'the run ends at batch {step}, where its checkpoint is'}."
+        yield (
+            "Nothing left to do: "
+            f"{reason or f'the run ends at batch {step}, where its checkpoint is'}."
+        )
     elif reason:
         yield f"Ended at batch {step}: {reason}."
 
@@ -38,5 +41,12 @@ def _reason(trainer: Trainer) -> str | None:
         return f"{told}; to go on, raise its patience"
     timers = [c for c in callbacks if isinstance(c, Timer) and (c.time_remaining() or 1) <= 0]
     if timers:
-        return "its time is up, that of all its parts together; to go on, raise --trainer.max_time, or the Timer's duration"
-    return "a callback asked for it; to go on, repeat the command with --resume auto" if trainer.should_stop else None
+        return (
+            "its time is up, that of all its parts together; to go on, raise --trainer.max_time, "
+            "or the Timer's duration"
+        )
+    return (
+        "a callback asked for it; to go on, repeat the command with --resume auto"
+        if trainer.should_stop
+        else None
+    )

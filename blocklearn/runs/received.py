@@ -1,5 +1,5 @@
-"""The configuration that lies beside a checkpoint: it comes with the file, perhaps from a stranger, so it may choose among
-parts that are known and nothing else."""
+"""The configuration that lies beside a checkpoint: it comes with the file, perhaps from a stranger,
+so it may choose among parts that are known and nothing else."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +26,9 @@ DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
 def received_settings(config: Path) -> str:
-    """What an evaluation takes of a run's configuration, as YAML. Callbacks, loggers, plugins and the folder to write to
-    are training's own and are left behind; nothing is fetched because a file says so.
+    """What an evaluation takes of a run's configuration, as YAML. Callbacks, loggers, plugins and
+    the folder to write to are training's own and are left behind; nothing is fetched because a file
+    says so.
 
     Raises:
         UserError: as `read_yaml`.
@@ -45,7 +46,8 @@ def received_settings(config: Path) -> str:
 
 
 def where_named(config: Path, name: str) -> str:
-    """The key in a configuration whose value names a part, `model.optimizer.class_path`; empty where there is none."""
+    """The key in a configuration whose value names a part, `model.optimizer.class_path`; empty
+    where there is none."""
     return next((key for key, value in _values("", read_yaml(config)) if name in str(value)), "")
 
 
@@ -61,31 +63,46 @@ def _values(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def named_by_hand(args: Sequence[str], configs: Sequence[Path]) -> set[str]:
-    """The import paths in what the user wrote: on the command line and in the files that `--config` names."""
-    texts = [value for path in configs for _, value in _values("", read_yaml(path)) if isinstance(value, str)]
+    """The import paths in what the user wrote: on the command line and in the files that `--config`
+    names."""
+    texts = [
+        value
+        for path in configs
+        for _, value in _values("", read_yaml(path))
+        if isinstance(value, str)
+    ]
     return {name for text in (*texts, *args) for name in DOTTED.findall(text)}
 
 
 @contextmanager
 def importing_only(by_hand: set[str]) -> Iterator[None]:
-    """Inside, values may name blocklearn's own parts, torch's optimizers and what the user named, and nothing else:
-    jsonargparse refuses every other import path before it is imported, and what a permitted path leads to elsewhere.
-    There is no public way to take a permission back, so what was allowed before is put back by hand."""
+    """Inside, values may name blocklearn's own parts, torch's optimizers and what the user named,
+    and nothing else: jsonargparse refuses every other import path before it is imported, and what a
+    permitted path leads to elsewhere. There is no public way to take a permission back, so what was
+    allowed before is put back by hand."""
     from jsonargparse import _common, set_parsing_settings
 
-    before = _common.parsing_settings["import_path_verdicts"], _common.parsing_settings["import_paths_enforced"]
+    before = (
+        _common.parsing_settings["import_path_verdicts"],
+        _common.parsing_settings["import_paths_enforced"],
+    )
     try:
         _common.parsing_settings["import_path_verdicts"] = {}
         set_parsing_settings(
-            import_path_denylist=["*"], import_path_allowlist=sorted(_own_parts() | _resolved(by_hand))
+            import_path_denylist=["*"],
+            import_path_allowlist=sorted(_own_parts() | _resolved(by_hand)),
         )
         yield
     finally:
-        _common.parsing_settings["import_path_verdicts"], _common.parsing_settings["import_paths_enforced"] = before
+        (
+            _common.parsing_settings["import_path_verdicts"],
+            _common.parsing_settings["import_paths_enforced"],
+        ) = before
 
 
 def _own_parts() -> set[str]:
-    """Every class of blocklearn that a configuration is meant to name, and torch's optimizers, by all their paths."""
+    """Every class of blocklearn that a configuration is meant to name, and torch's optimizers, by
+    all their paths."""
     import torch
     from torch import nn
 
@@ -94,13 +111,21 @@ def _own_parts() -> set[str]:
     import blocklearn.objectives
     import blocklearn.optim
     from blocklearn.blocks.noise import Noise
-    from blocklearn.blocks.schedule import Schedule
     from blocklearn.data.datamodule import KeyedDataModule
     from blocklearn.data.view_recipe import ViewRecipe
     from blocklearn.optim.warmup_cosine import LRSchedule
+    from blocklearn.training.schedule import Schedule
 
     rooms = (blocklearn.data, blocklearn.objectives, blocklearn.optim)
-    bases = (nn.Module, torch.optim.Optimizer, Noise, Schedule, KeyedDataModule, ViewRecipe, LRSchedule)
+    bases = (
+        nn.Module,
+        torch.optim.Optimizer,
+        Noise,
+        Schedule,
+        KeyedDataModule,
+        ViewRecipe,
+        LRSchedule,
+    )
     found = {
         f"{room.__name__}.{name}": part
         for room in (*rooms, blocklearn, torch.optim)
@@ -129,7 +154,8 @@ def _subclasses(base: type) -> set[type]:
 
 
 def _resolved(names: set[str]) -> set[str]:
-    """Import paths, and where the class behind each is defined: both are asked for. What is not there is left out."""
+    """Import paths, and where the class behind each is defined: both are asked for. What is not
+    there is left out."""
     from jsonargparse._util import import_object
 
     allowed: set[str] = set()
@@ -151,7 +177,8 @@ def refusal_of(config: Path, name: str) -> str:
     """The line about a part that a received configuration may not name."""
     key = where_named(config, name)
     return (
-        f"config: {config}{f': {key}' if key else ''} names {name}, which is none of blocklearn's parts nor an optimizer "
-        "of torch. It came with the checkpoint and could run anything: name your own configuration with --config FILE, or, "
-        "where you know who wrote this one, add --trust_config true"
+        f"config: {config}{f': {key}' if key else ''} names {name}, which is none of blocklearn's "
+        "parts nor an optimizer of torch. It came with the checkpoint and could run anything: "
+        "name your own configuration with --config FILE, or, where you know who wrote this one, "
+        "add --trust_config true"
     )

@@ -1,5 +1,5 @@
-"""What cannot be meant, told before anything is written: flags first, then the plan that network, data and Trainer make
-together."""
+"""What cannot be meant, told before anything is written: flags first, then the plan that network,
+data and Trainer make together."""
 
 import re
 import warnings
@@ -15,14 +15,14 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.blocks.monitor_times import Rhythm, require_in_time
-from blocklearn.blocks.monitors import require_monitors
-from blocklearn.blocks.schedule import require_shared_batches
-from blocklearn.blocks.trainer_parts import refuse_callbacks, refuse_kind, refuse_precision
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.distributed.launch import asks_for_several, count_processes, say
 from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
+from blocklearn.training.monitor_times import Rhythm, require_in_time
+from blocklearn.training.monitors import require_monitors
+from blocklearn.training.schedule import require_shared_batches
+from blocklearn.training.trainer_parts import refuse_callbacks, refuse_kind, refuse_precision
 
 LARGEST_SEED = 2**32 - 1  # NumPy's
 AT_LEAST = {
@@ -81,10 +81,14 @@ def refuse_flags(trainer: Mapping[str, Any], trains: bool) -> None:
     precision = str(trainer["precision"])
     if precision.startswith("16") or "float16" in precision:
         raise UserError(
-            f"trainer.precision: {precision} would let one block's overflow skip the others: use bf16-mixed, or 32"
+            f"trainer.precision: {precision} would let one block's overflow skip the others: use "
+            "bf16-mixed, or 32"
         )
     if trainer["barebones"]:
-        raise UserError("trainer.barebones: it leaves out checkpoints and logs, which blocklearn writes; leave it out")
+        raise UserError(
+            "trainer.barebones: it leaves out checkpoints and logs, which blocklearn writes; "
+            "leave it out"
+        )
     for part in _listed(trainer["callbacks"]):  # before what they are made with is read
         kind = locate(str(getattr(part, "class_path", None)))
         if isinstance(kind, type):
@@ -98,13 +102,19 @@ def _refuse_for_training(trainer: Mapping[str, Any]) -> None:
     for name in ("max_epochs", "max_steps"):
         value = trainer[name]
         if value is not None and (value < -1 or value == 0):
-            raise UserError(f"trainer.{name}: {value} trains nothing; give at least 1, or -1 for no limit")
+            raise UserError(
+                f"trainer.{name}: {value} trains nothing; give at least 1, or -1 for no limit"
+            )
     for least, most in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
         if trainer[least] and trainer[most] not in (None, -1) and trainer[least] > trainer[most]:
-            raise UserError(f"trainer.{least}: {trainer[least]} is more than trainer.{most}, {trainer[most]}")
+            raise UserError(
+                f"trainer.{least}: {trainer[least]} is more than trainer.{most}, {trainer[most]}"
+            )
     limit = trainer["limit_train_batches"]
     if limit is not None and limit == 0:
-        raise UserError("trainer.limit_train_batches: 0 leaves no batch to train on; give at least 1")
+        raise UserError(
+            "trainer.limit_train_batches: 0 leaves no batch to train on; give at least 1"
+        )
     strategy = trainer["strategy"]
     if isinstance(strategy, str) and strategy != "auto":
         raise _other_strategy(strategy)
@@ -114,15 +124,18 @@ def _refuse_for_training(trainer: Mapping[str, Any]) -> None:
     ):
         if trainer[flag] != off:
             raise UserError(
-                f"--trainer.{flag} cannot know the blocks; --model.{own} {trainer[flag]} does it block by block"
+                f"--trainer.{flag} cannot know the blocks; --model.{own} {trainer[flag]} does it "
+                "block by block"
             )
     if trainer["gradient_clip_algorithm"] is not None:
         raise UserError(
-            "trainer.gradient_clip_algorithm: blocks are clipped by their gradient's norm, with --model.gradient_clip_norm"
+            "trainer.gradient_clip_algorithm: blocks are clipped by their gradient's norm, with "
+            "--model.gradient_clip_norm"
         )
     if trainer["model_registry"] is not None:
         raise UserError(
-            "trainer.model_registry: nothing is uploaded; blocklearn export writes the network with its model card"
+            "trainer.model_registry: nothing is uploaded; blocklearn export writes the network "
+            "with its model card"
         )
     if trainer["overfit_batches"]:
         raise UserError(
@@ -138,15 +151,15 @@ def _listed(parts: Any) -> list[Any]:
 def _refuse_short_validation(data: KeyedDataModule, limit: Any) -> None:
     if isinstance(limit, float) and 0 < limit < 1 and int(len(data.val_dataloader()) * limit) < 1:
         raise UserError(
-            f"trainer.limit_val_batches: {limit} of the held-out samples leaves no batch; give a number of batches, or 0 "
-            "for no validation"
+            f"trainer.limit_val_batches: {limit} of the held-out samples leaves no batch; give a "
+            "number of batches, or 0 for no validation"
         )
 
 
 def _other_strategy(name: str) -> UserError:
     return UserError(
-        f"trainer.strategy: {name} expects one backward pass a step, blockwise training makes one a block: leave "
-        "--trainer.strategy alone, several --trainer.devices are enough"
+        f"trainer.strategy: {name} expects one backward pass a step, blockwise training makes one "
+        "a block: leave --trainer.strategy alone, several --trainer.devices are enough"
     )
 
 
@@ -158,16 +171,23 @@ def _refuse_numbers(trainer: Mapping[str, Any]) -> None:
     for name in PARTS:
         value = trainer[name]
         if value is not None and not (value >= 0 and (isinstance(value, int) or value <= 1)):
-            raise UserError(f"trainer.{name} is a number of batches, or a part from 0.0 to 1.0, got {value}")
+            raise UserError(
+                f"trainer.{name} is a number of batches, or a part from 0.0 to 1.0, got {value}"
+            )
     value = trainer["val_check_interval"]
-    if isinstance(value, (int, float)) and not (value > 0 and (isinstance(value, int) or value <= 1)):
+    if isinstance(value, (int, float)) and not (
+        value > 0 and (isinstance(value, int) or value <= 1)
+    ):
         raise UserError(
-            f"trainer.val_check_interval is a positive number of batches, or a part of an epoch up to 1.0, got {value}"
+            "trainer.val_check_interval is a positive number of batches, or a part of an epoch up "
+            f"to 1.0, got {value}"
         )
 
 
 def _refuse_devices(devices: Any) -> None:
-    words = devices if isinstance(devices, list) else str(devices).strip().removesuffix(",").split(",")
+    words = (
+        devices if isinstance(devices, list) else str(devices).strip().removesuffix(",").split(",")
+    )
     numbers = [int(word) for word in words if re.fullmatch(r"\s*-?\d+\s*", str(word))]
     several = isinstance(devices, list) or "," in str(devices)
     sound = len(numbers) == len(words) and len(set(numbers)) == len(numbers)
@@ -175,8 +195,8 @@ def _refuse_devices(devices: Any) -> None:
         return
     if not sound or several or not (numbers[0] >= 1 or numbers[0] == -1):
         raise UserError(
-            f"trainer.devices: {devices} leaves no device to train on; give a number of them from 1 on, -1 for all, the "
-            "numbers of some, as in [0, 2], or auto"
+            f"trainer.devices: {devices} leaves no device to train on; give a number of them from "
+            "1 on, -1 for all, the numbers of some, as in [0, 2], or auto"
         )
 
 
@@ -187,7 +207,8 @@ def _refuse_accelerator(accelerator: Any) -> None:
     there += ["gpu"] if {"cuda", "mps"} & {*there} else []
     if accelerator not in there:
         raise UserError(
-            f"trainer.accelerator: there is no {accelerator} on this machine; it can be auto, {', '.join(sorted(there))}"
+            f"trainer.accelerator: there is no {accelerator} on this machine; it can be auto, "
+            f"{', '.join(sorted(there))}"
         )
 
 
@@ -199,7 +220,8 @@ def _is_there(accelerator: str) -> bool:
 
 
 def _refuse_duration(given: Any) -> None:
-    """As Lightning reads it: a text of days, hours, minutes and seconds, or their numbers by name."""
+    """As Lightning reads it: a text of days, hours, minutes and seconds, or their numbers by
+    name."""
     if given is None:
         return
     try:
@@ -212,13 +234,15 @@ def _refuse_duration(given: Any) -> None:
         length = timedelta()
     if length <= timedelta():
         raise UserError(
-            f"trainer.max_time: {given} is no duration; give DAYS:HOURS:MINUTES:SECONDS, as in 00:12:00:00, or "
+            f"trainer.max_time: {given} is no duration; give DAYS:HOURS:MINUTES:SECONDS, as in "
+            "00:12:00:00, or "
             "{hours: 12}"
         )
 
 
 def _try(trainer: Mapping[str, Any]) -> None:
-    """Whatever else Lightning refuses, it refuses in a Trainer of these settings that is thrown away."""
+    """Whatever else Lightning refuses, it refuses in a Trainer of these settings that is thrown
+    away."""
     settings: dict[str, Any] = {name: trainer[name] for name in TRIED}
     if isinstance(trainer["profiler"], str):
         settings["profiler"] = trainer["profiler"]
@@ -235,7 +259,8 @@ def _try(trainer: Mapping[str, Any]) -> None:
 
 
 def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[str, Any]) -> None:
-    """What network, data and the length of the run do not go together for. Reads the list of samples, and no sample.
+    """What network, data and the length of the run do not go together for. Reads the list of
+    samples, and no sample.
 
     Args:
         model: to be trained.
@@ -248,7 +273,9 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
     refuse_callbacks(trainer["callbacks"] or ())
     _refuse_plugins(trainer["plugins"])
     strategy = trainer["strategy"]
-    if isinstance(strategy, Strategy) and not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
+    if isinstance(strategy, Strategy) and not isinstance(
+        strategy, (SingleDeviceStrategy, IsolatedStrategy)
+    ):
         raise _other_strategy(type(strategy).__name__)
     data.setup("fit")
     model.require_fit(data)
@@ -259,7 +286,9 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
     for block in model.walked:  # an optimizer that cannot be built says so here
         model.rule.build_optimizer(block, data.batch_size, block.settings.lr_factor)
     _refuse_short_validation(data, trainer["limit_val_batches"])
-    for line in require_monitors(model, trainer["callbacks"] or (), data, trainer["limit_val_batches"] != 0):
+    for line in require_monitors(
+        model, trainer["callbacks"] or (), data, trainer["limit_val_batches"] != 0
+    ):
         say(line)
     model.monitors_checked = True
     if not trainer["fast_dev_run"]:
@@ -268,11 +297,13 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
 
 def _refuse_plugins(plugins: Any) -> None:
     for plugin in _listed(plugins):
-        refuse_precision(getattr(plugin, "precision", ""), f"trainer.plugins: {type(plugin).__name__} of ")
+        refuse_precision(
+            getattr(plugin, "precision", ""), f"trainer.plugins: {type(plugin).__name__} of "
+        )
         if isinstance(plugin, CheckpointIO):
             raise UserError(
-                f"trainer.plugins: {type(plugin).__name__} would take the place of what writes checkpoints whole or not at "
-                "all; leave it out"
+                f"trainer.plugins: {type(plugin).__name__} would take the place of what writes "
+                "checkpoints whole or not at all; leave it out"
             )
 
 
@@ -280,15 +311,17 @@ def _refuse_batch(data: KeyedDataModule, samples: int, processes: int) -> None:
     batch_size = data.batch_size
     if batch_size // processes < 2:
         raise UserError(
-            f"data: a batch of {batch_size // processes} sample: BatchNorm and the criterion need at least 2 on each of "
-            f"{processes} processes; raise --data.batch_size"
+            f"data: a batch of {batch_size // processes} sample: BatchNorm and the criterion need "
+            f"at least 2 on each of {processes} processes; raise --data.batch_size"
         )
     if batch_size % processes:
-        raise UserError(f"data: batch_size {batch_size} does not divide among {processes} processes")
+        raise UserError(
+            f"data: batch_size {batch_size} does not divide among {processes} processes"
+        )
     if batch_size == samples:
         raise UserError(
-            f"data: {data.title} has {samples} samples for training, so every epoch is one batch of {batch_size}; lower "
-            "--data.batch_size"
+            f"data: {data.title} has {samples} samples for training, so every epoch is one batch "
+            f"of {batch_size}; lower --data.batch_size"
         )
 
 
@@ -303,18 +336,29 @@ def refuse_schedule(model: BlockwiseModule, batches: int, trainer: Mapping[str, 
     if limit is not None:
         batches = int(batches * limit) if isinstance(limit, float) else min(limit, batches)
     if batches < 1:
-        raise UserError(f"trainer.limit_train_batches: {limit} of an epoch leaves no batch to train on")
+        raise UserError(
+            f"trainer.limit_train_batches: {limit} of an epoch leaves no batch to train on"
+        )
     epochs, steps = trainer["max_epochs"], trainer["max_steps"]
-    total = batches * epochs if epochs not in (None, -1) else 1000 * batches if steps == -1 else steps
+    total = (
+        batches * epochs if epochs not in (None, -1) else 1000 * batches if steps == -1 else steps
+    )
     if epochs == -1 and steps == -1:
-        raise UserError("the learning-rate curve needs an end: set --trainer.max_epochs or --trainer.max_steps")
+        raise UserError(
+            "the learning-rate curve needs an end: set --trainer.max_epochs or --trainer.max_steps"
+        )
     total = min(total, steps) if steps != -1 else total
     if (trainer["min_steps"] or 0) > total:
-        raise UserError(f"trainer.min_steps: {trainer['min_steps']} is more than the {total} batches of this run")
+        raise UserError(
+            f"trainer.min_steps: {trainer['min_steps']} is more than the {total} batches of this "
+            "run"
+        )
     _refuse_rare_validation(trainer, batches)
     windows = [model.window_within(block, min(batches, total), total) for block in model.walked]
     require_shared_batches(model.walked, windows)
-    require_in_time(model.walked, windows, trainer.get("callbacks") or (), _rhythm(trainer, batches, total))
+    require_in_time(
+        model.walked, windows, trainer.get("callbacks") or (), _rhythm(trainer, batches, total)
+    )
     for block, window in zip(model.walked, windows, strict=True):
         if window:
             model.rule.lr_schedule.require_room(block.name, batches, len(window))
@@ -335,9 +379,11 @@ def _rhythm(trainer: Mapping[str, Any], batches: int, total: int) -> Rhythm:
 
 def _refuse_rare_validation(trainer: Mapping[str, Any], batches: int) -> None:
     interval = trainer["val_check_interval"]
-    within_an_epoch = trainer["check_val_every_n_epoch"] is not None and trainer["limit_val_batches"] not in (0, 0.0)
+    within_an_epoch = trainer["check_val_every_n_epoch"] is not None and trainer[
+        "limit_val_batches"
+    ] not in (0, 0.0)
     if within_an_epoch and isinstance(interval, int) and interval > batches:
         raise UserError(
-            f"trainer.val_check_interval: {interval} is more than the {batches} batches of an epoch; lower it, or count on "
-            "over epochs with --trainer.check_val_every_n_epoch null"
+            f"trainer.val_check_interval: {interval} is more than the {batches} batches of an "
+            "epoch; lower it, or count on over epochs with --trainer.check_val_every_n_epoch null"
         )

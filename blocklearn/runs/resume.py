@@ -1,4 +1,5 @@
-"""What a run that goes on may change: its settings beside those of the run that wrote the checkpoint."""
+"""What a run that goes on may change: its settings beside those of the run that wrote the
+checkpoint."""
 
 import csv
 import json
@@ -6,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from blocklearn.blocks.checkpoint import read_checkpoint
 from blocklearn.errors import UserError
-from blocklearn.run_folder import RunFolder
+from blocklearn.runs.run_folder import RunFolder
+from blocklearn.weights.checkpoint import read_checkpoint
 
 RUN = "blocklearn_run"  # the checkpoint's key for what it was trained with
 ACCEPT = "--accept_changes true"
@@ -32,6 +33,7 @@ SILENT = (  # where data and files lie, and how fast it goes
     "model.non_finite",
     "model.non_finite_limit",
 )
+LONGER = ": learning-rate curve and windows are those of the new length"
 BUDGET = ("trainer.max_epochs", "trainer.max_steps")
 FIXED = {
     "data.init_args.batch_size": "batches already counted had the other size",
@@ -76,16 +78,22 @@ def go_on_from(config: Any, plain: Mapping[str, Any]) -> GoingOn:
     """Which checkpoint `fit` goes on from, and whether this configuration may.
 
     Args:
-        config: of the command: `ckpt_path`, `resume`, `accept_changes` and `trainer.default_root_dir`.
+        config: of the command: `ckpt_path`, `resume`, `accept_changes` and
+            `trainer.default_root_dir`.
         plain: the run's configuration as plain data.
 
     Raises:
-        UserError: for a run that is there already, a folder that is not named, a checkpoint that cannot be read, and
-            changes that were not asked for.
+        UserError: for a run that is there already, a folder that is not named, a checkpoint that
+            cannot be read, and changes that were not asked for.
     """
-    given, asked = config.trainer.default_root_dir, "--resume auto" if config.resume else "--ckpt_path last"
+    given, asked = (
+        config.trainer.default_root_dir,
+        "--resume auto" if config.resume else "--ckpt_path last",
+    )
     if (config.resume or config.ckpt_path == "last") and not given:
-        raise UserError(f"{asked} needs the run to go on with: --trainer.default_root_dir RUN_FOLDER")
+        raise UserError(
+            f"{asked} needs the run to go on with: --trainer.default_root_dir RUN_FOLDER"
+        )
     latest = RunFolder(Path(given)).latest_checkpoint() if given else None
     path = config.ckpt_path
     if path == "last":
@@ -99,7 +107,8 @@ def go_on_from(config: Any, plain: Mapping[str, Any]) -> GoingOn:
         return GoingOn(str(path), checkpoint["global_step"], changes, config.accept_changes)
     if latest:
         raise UserError(
-            f"{given} holds a trained run already: go on with --resume auto, or choose another --trainer.default_root_dir"
+            f"{given} holds a trained run already: go on with --resume auto, or choose another "
+            "--trainer.default_root_dir"
         )
     return GoingOn(None)
 
@@ -107,12 +116,16 @@ def go_on_from(config: Any, plain: Mapping[str, Any]) -> GoingOn:
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide what a run learns, by dotted key."""
     flat = dict(_flat("", config))
-    return {key: value for key, value in flat.items() if _within(key, DECISIVE + BUDGET) and not _within(key, SILENT)}
+    return {
+        key: value
+        for key, value in flat.items()
+        if _within(key, DECISIVE + BUDGET) and not _within(key, SILENT)
+    }
 
 
 def changes_since(checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> list[Change]:
-    """Where a run's settings differ from those that a checkpoint was trained with; empty for a checkpoint that says
-    nothing of them.
+    """Where a run's settings differ from those that a checkpoint was trained with; empty for a
+    checkpoint that says nothing of them.
 
     Raises:
         UserError: where what it says is damaged.
@@ -128,34 +141,40 @@ def changes_since(checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> l
     shared = [Change(key, before[key], now[key]) for key in before.keys() & now.keys()]
     replaced = [Change(key, before[key], _part(key, now)) for key in before if _part(key, now)]
     replaced += [Change(key, _part(key, before), now[key]) for key in now if _part(key, before)]
-    # A key on one side alone is an argument that another version of blocklearn does not have, or of another class.
-    changed = (change for change in (*shared, *replaced) if _same_part(change.before) != _same_part(change.now))
+    # A key on one side alone is an argument that another version of blocklearn does not have, or of
+    # another class.
+    changed = (
+        change
+        for change in (*shared, *replaced)
+        if _same_part(change.before) != _same_part(change.now)
+    )
     return sorted(changed, key=lambda change: change.key)
 
 
 def accept(changes: Sequence[Change], accepted: bool) -> list[str]:
-    """The lines that tell what is different from here on. A longer or shorter run is always accepted.
+    """The lines that tell what is different from here on. A longer or shorter run is always
+    accepted.
 
     Raises:
-        UserError: for the changes that were not asked for by `--accept_changes true`, or make no sense, with both values.
+        UserError: for the changes that were not asked for by `--accept_changes true`, or make no
+            sense, with both values.
     """
     fixed = [change for change in changes if change.key in FIXED]
     if fixed:
         raise UserError(
-            f"resume: {fixed[0].key} is {_told(fixed[0].now)} here and was {_told(fixed[0].before)} in the checkpoint's "
-            f"run; {FIXED[fixed[0].key]}: go on with that, or begin a new run from its weights with --model.checkpoint"
+            f"resume: {fixed[0].key} is {_told(fixed[0].now)} here and was "
+            f"{_told(fixed[0].before)} in the checkpoint's run; {FIXED[fixed[0].key]}: go on with "
+            "that, or begin a new run from its weights with --model.checkpoint"
         )
     others = [change for change in changes if change.key not in BUDGET]
     if others and not accepted:
         more = f", and {len(others) - 1} more settings differ" if len(others) > 1 else ""
         raise UserError(
-            f"resume: {others[0].key} is {_told(others[0].now)} here and was {_told(others[0].before)} in the checkpoint's "
-            f"run{more}; go on with what it was, or accept what is new from here on with {ACCEPT}"
+            f"resume: {others[0].key} is {_told(others[0].now)} here and was "
+            f"{_told(others[0].before)} in the checkpoint's run{more}; go on with what it was, or "
+            f"accept what is new from here on with {ACCEPT}"
         )
-    return [
-        f"{change}{': learning-rate curve and windows are those of the new length' if change.key in BUDGET else ''}"
-        for change in changes
-    ]
+    return [f"{change}{LONGER if change.key in BUDGET else ''}" for change in changes]
 
 
 def require_same_processes(checkpoint: Mapping[str, Any], now: int, accepted: bool) -> None:
@@ -165,20 +184,24 @@ def require_same_processes(checkpoint: Mapping[str, Any], now: int, accepted: bo
     before = (checkpoint.get(RUN) or {}).get("processes", now)
     if before != now and not accepted:
         raise UserError(
-            f"resume: {now} processes here, {before} in the checkpoint's run: feature noise depends on the process; go on "
-            f"with {before} (--trainer.devices), or accept it with {ACCEPT}"
+            f"resume: {now} processes here, {before} in the checkpoint's run: feature noise "
+            f"depends on the process; go on with {before} (--trainer.devices), or accept it with "
+            f"{ACCEPT}"
         )
 
 
 def write_down(changes: Sequence[Change], step: int, path: Path) -> None:
-    """Append changes to a table in the run's folder: from which batch on, which setting, before and now."""
+    """Append changes to a table in the run's folder: from which batch on, which setting, before and
+    now."""
     if path.is_symlink():
         raise UserError(f"resume: {path} is a link, and nothing is written through one; remove it")
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([("step", "setting", "before", "now")] if new else [])
-        writer.writerows((step, change.key, _told(change.before), _told(change.now)) for change in changes)
+        writer.writerows(
+            (step, change.key, _told(change.before), _told(change.now)) for change in changes
+        )
 
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:

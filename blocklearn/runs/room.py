@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from blocklearn.interop.files import replacing
+from blocklearn.weights.atomic_write import replacing
 
 PROBE = ".room"
 

@@ -8,7 +8,15 @@ import pytest
 import torch
 from small import OBJECTIVE, same_weights, small_data, small_network, small_trainer, weights
 
-from blocklearn import Batch, BlockwiseModule, GaussianNoise, RecurrentContext, Supervised, TemporalInfoNCE, UserError
+from blocklearn import (
+    Batch,
+    BlockwiseModule,
+    GaussianNoise,
+    RecurrentContext,
+    Supervised,
+    TemporalInfoNCE,
+    UserError,
+)
 
 SPEECH: dict[str, Any] = {
     "objective": partial(TemporalInfoNCE, steps=2, negatives=3),
@@ -41,7 +49,9 @@ def test_the_autoregressive_module_learns_gru_and_predictor_alone() -> None:
     network = BlockwiseModule(**SPEECH)
     walk(network, sound())[-1].loss.backward()
     reached = {name for name, p in network.named_parameters() if p.grad is not None}
-    assert reached == {name for name, _ in network.named_parameters() if name.startswith("blocks.5.objective.")}
+    assert reached == {
+        name for name, _ in network.named_parameters() if name.startswith("blocks.5.objective.")
+    }
     assert {name.split(".")[3] for name in reached} == {"context", "predictor"}
 
 
@@ -58,15 +68,19 @@ def test_its_context_is_probed_beside_the_stages() -> None:
     keys = [spec.key for spec in network.feature_specs()]
     assert keys == [*(f"conv{k}/raw" for k in range(1, 6)), "conv5/context"]
     frames = list(network.frame_features(sound().views[0]))
-    assert [(tuple(x.shape[:2]), hop) for x, hop in frames] == [((3, 6), h) for h in (5, 10, 20, 40, 80)] + [
-        ((3, 4), 80)
-    ]
-    for pooled, (framewise, _) in zip(network.stage_features(sound().views[0]), frames, strict=True):
+    assert [(tuple(x.shape[:2]), hop) for x, hop in frames] == [
+        ((3, 6), h) for h in (5, 10, 20, 40, 80)
+    ] + [((3, 4), 80)]
+    for pooled, (framewise, _) in zip(
+        network.stage_features(sound().views[0]), frames, strict=True
+    ):
         assert pooled.shape == framewise.shape[:2]
 
 
 def test_cpc_publishes_the_same_features_as_greedy_infomax() -> None:
-    end_to_end = BlockwiseModule(**SPEECH | {"blocks": "end_to_end", "objectives": SPEECH["objectives"][5:]})
+    end_to_end = BlockwiseModule(
+        **SPEECH | {"blocks": "end_to_end", "objectives": SPEECH["objectives"][5:]}
+    )
     assert end_to_end.feature_specs() == BlockwiseModule(**SPEECH).feature_specs()
 
 
@@ -87,7 +101,8 @@ def test_no_noise_is_added_where_nothing_was_computed() -> None:
 
 def test_objectives_that_are_not_one_a_block_are_refused() -> None:
     with pytest.raises(
-        UserError, match="4 blocks, but 2 objectives; give one a block, or --model.objectives null for none"
+        UserError,
+        match="4 blocks, but 2 objectives; give one a block, or --model.objectives null for none",
     ):
         small_network(objectives=[OBJECTIVE, None])
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blocklearn import Batch, BlockwiseModule
 from blocklearn.evaluation.isolation import measure_reach
-from blocklearn.run_folder import find_config
+from blocklearn.runs.run_folder import find_config
 
 
 def reach(network: BlockwiseModule, batch: Batch) -> list[list[bool]]:
@@ -66,14 +66,20 @@ def test_the_published_resnet50_recipe_is_isolated(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_published_recipe_is_isolated_at_full_width(tmp_path: Path) -> None:
     network = published_network(tmp_path)
-    heads = sum(p.numel() for block in network.walked for p in block.objective.get_submodule("projector").parameters())
+    heads = sum(
+        p.numel()
+        for block in network.walked
+        for p in block.objective.get_submodule("projector").parameters()
+    )
     assert heads == 604_110_848
     assert reach(network, small_batch(size=2, pixels=64)) == identity(4)
 
 
 def test_the_projectors_of_the_published_recipe_start_as_copies(tmp_path: Path) -> None:
     network = published_network(tmp_path, "--model.objective.projector.widths=[8,8,8]")
-    first, *others = [block.objective.get_submodule("projector").state_dict() for block in network.walked]
+    first, *others = [
+        block.objective.get_submodule("projector").state_dict() for block in network.walked
+    ]
     for other in others:
         assert all(torch.equal(first[name], other[name]) for name in first)
     pointers = [p.data_ptr() for p in network.parameters()]

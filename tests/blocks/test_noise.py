@@ -32,9 +32,13 @@ def test_each_spread_is_the_standard_deviation_that_it_names(spread: Spread) -> 
         }[spread]
         expected = (
             features[b, c, h, w]
-            + 0.5 * torch.sqrt(((group - group.mean()) ** 2).sum() / (len(group) - 1)) * draw[b, c, h, w]
+            + 0.5
+            * torch.sqrt(((group - group.mean()) ** 2).sum() / (len(group) - 1))
+            * draw[b, c, h, w]
         )
-        torch.testing.assert_close(noisy(GaussianNoise(spread, sigma=0.5), features)[b, c, h, w], expected)
+        torch.testing.assert_close(
+            noisy(GaussianNoise(spread, sigma=0.5), features)[b, c, h, w], expected
+        )
 
 
 @pytest.mark.parametrize("spread", ["all", "hw", "channel"])

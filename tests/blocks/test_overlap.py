@@ -44,13 +44,18 @@ def test_a_loss_reaches_its_own_stages_and_the_shared_one_and_no_further() -> No
     assert not any(row.leaks_into or row.unreached for row in reach)
     network = small_network(blocks=OVERLAPPING)
     first, second, _ = network.walked
-    second.local_step(first.local_step(small_batch().views, small_batch()).features, small_batch()).loss.backward()
-    assert all(p.grad is None for p in first.stages[0].parameters())  # layer1: in front of the shared stage
+    second.local_step(
+        first.local_step(small_batch().views, small_batch()).features, small_batch()
+    ).loss.backward()
+    assert all(
+        p.grad is None for p in first.stages[0].parameters()
+    )  # layer1: in front of the shared stage
     assert all(p.grad is not None for p in first.stages[1].parameters())  # layer2
 
 
 def plain_gradients(network: BlockwiseModule, views: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The reference: one shared graph, each loss taken by itself, its gradient stopped in front of its first stage."""
+    """The reference: one shared graph, each loss taken by itself, its gradient stopped in front of
+    its first stage."""
     batch = small_batch(dtype=torch.float64)
     stages = [stage for block in network.walked for stage in block.stages]
     total: dict[str, torch.Tensor] = {}
@@ -71,7 +76,8 @@ def plain_gradients(network: BlockwiseModule, views: list[torch.Tensor]) -> dict
 
 
 def test_an_update_is_by_the_sum_of_both_losses_gradients(tmp_path: Path) -> None:
-    """Against the reference, in float64: after one SGD step every weight has moved by -lr times that gradient."""
+    """Against the reference, in float64: after one SGD step every weight has moved by -lr times
+    that gradient."""
     seed_everything(0, verbose=False)
     network = small_network(blocks=OVERLAPPING, optimizer=sgd, lr_schedule=ConstantLR()).double()
     batch = small_batch(dtype=torch.float64)
@@ -82,16 +88,22 @@ def test_an_update_is_by_the_sum_of_both_losses_gradients(tmp_path: Path) -> Non
         network, train_dataloaders=loader, val_dataloaders=loader
     )
     for name, p in network.named_parameters():
-        torch.testing.assert_close(before[name] - p.detach(), 0.1 * expected[name], rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(
+            before[name] - p.detach(), 0.1 * expected[name], rtol=1e-8, atol=1e-12
+        )
 
 
-def test_gradients_of_two_blocks_at_most_exist_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_two_blocks_at_most_exist_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alive: list[int] = []
     network = small_network(blocks=OVERLAPPING)
     local_step = Block.local_step
 
     def counting(block: Block, *args: Any, **kwargs: Any) -> Any:
-        alive.append(sum(any(p.grad is not None for p in other.parameters()) for other in network.walked))
+        alive.append(
+            sum(any(p.grad is not None for p in other.parameters()) for other in network.walked)
+        )
         return local_step(block, *args, **kwargs)
 
     monkeypatch.setattr(Block, "local_step", counting)
@@ -103,7 +115,10 @@ def test_gradients_of_two_blocks_at_most_exist_at_once(tmp_path: Path, monkeypat
 def test_neighbours_that_share_a_stage_must_learn_together(tmp_path: Path) -> None:
     for changes in ({"schedule": Sequential()}, {"stop_epochs": [1, 2, 2]}):
         network = small_network(blocks=OVERLAPPING, **changes)
-        with pytest.raises(UserError, match="block1 and block2 share layer2, so they must learn from the same batches"):
+        with pytest.raises(
+            UserError,
+            match="block1 and block2 share layer2, so they must learn from the same batches",
+        ):
             small_trainer(tmp_path, max_epochs=4).fit(network, datamodule=small_data())
 
 

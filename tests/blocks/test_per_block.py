@@ -40,15 +40,24 @@ def test_a_learning_rate_and_a_loss_weight_scale_one_blocks_update(tmp_path: Pat
 
 def test_noise_and_its_strength_by_block() -> None:
     network = small_network(noise=["none", "all", GaussianNoise("hw", 0.1), None])
-    kinds = [(block.noise.spread, block.noise.sigma) if block.noise else None for block in network.walked]  # pyright: ignore
+    kinds = [
+        (block.noise.spread, block.noise.sigma) if block.noise else None for block in network.walked
+    ]  # pyright: ignore
     assert kinds == [None, ("all", 0.25), ("hw", 0.1), None]
 
 
 def test_a_projector_by_block() -> None:
     network = small_network(
-        projectors=[None, partial(Projector, widths=[8]), None, partial(Projector, widths=[4, 4, 4])]
+        projectors=[
+            None,
+            partial(Projector, widths=[8]),
+            None,
+            partial(Projector, widths=[4, 4, 4]),
+        ]
     )
-    widths = [block.objective.get_submodule("projector")[-1].out_features for block in network.walked]  # pyright: ignore
+    widths = [
+        block.objective.get_submodule("projector")[-1].out_features for block in network.walked
+    ]  # pyright: ignore
     assert widths == [16, 8, 16, 4]
 
 
@@ -61,7 +70,10 @@ def test_a_projector_by_block() -> None:
         ({"stop_epochs": [0, 1, 1, 1]}, "stop_epochs at least 1"),
         ({"blocks": "end_to_end", "stop_epochs": [1, 2]}, "1 blocks, but 2 stop_epochs"),
         (
-            {"objective": partial(Supervised, num_classes=3), "projectors": [NARROW, None, None, None]},
+            {
+                "objective": partial(Supervised, num_classes=3),
+                "projectors": [NARROW, None, None, None],
+            },
             "the Supervised on layer1 has no projector",
         ),
         (
@@ -74,6 +86,8 @@ def test_a_projector_by_block() -> None:
         ),
     ],
 )
-def test_a_list_that_does_not_fit_the_blocks_is_refused(changes: dict[str, Any], complaint: str) -> None:
+def test_a_list_that_does_not_fit_the_blocks_is_refused(
+    changes: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(UserError, match=complaint):
         small_network(**changes)

@@ -15,18 +15,23 @@ from benchmarks.growth import held_megabytes
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.ways import BASELINE, OURS, UNITS, VIEWS, add_arguments
 from blocklearn import BlockwiseModule, UserError
+from blocklearn.backbones.stage import Stage
 from blocklearn.blocks import finite
 from blocklearn.blocks.lazy_views import LazyViews, ViewFeatures
 from blocklearn.blocks.recompute import _cheap_runs, _units
-from blocklearn.blocks.stage import Stage
 
 WAYS = ["cheap", "views", "units"]
 NETWORKS: dict[str, dict[str, Any]] = {
     "resnet": {},
     "end to end": {"blocks": "end_to_end"},
-    "drop path and dropout": {"backbone_kwargs": {"layers": [1, 1, 1, 1], "channels": [8] * 4, "drop_path_rate": 0.5}},
+    "drop path and dropout": {
+        "backbone_kwargs": {"layers": [1, 1, 1, 1], "channels": [8] * 4, "drop_path_rate": 0.5}
+    },
     "overlapping": {"blocks": [["layer1", "layer2"], ["layer2", "layer3"], ["layer3", "layer4"]]},
-    "vit": {"backbone": "vit_tiny_patch16_224", "backbone_kwargs": {"img_size": 32, "depth": 2, "embed_dim": 12}},
+    "vit": {
+        "backbone": "vit_tiny_patch16_224",
+        "backbone_kwargs": {"img_size": 32, "depth": 2, "embed_dim": 12},
+    },
 }
 
 
@@ -38,7 +43,9 @@ def train(folder: Path, **changes: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_way_ends_with_the_same_weights_and_statistics_bitwise(name: str, tmp_path: Path) -> None:
+def test_every_way_ends_with_the_same_weights_and_statistics_bitwise(
+    name: str, tmp_path: Path
+) -> None:
     changes = {"noise": "all", **NETWORKS[name]}
     kept = train(tmp_path, recompute="nothing", **changes)
     for way in WAYS:
@@ -48,7 +55,10 @@ def test_every_way_ends_with_the_same_weights_and_statistics_bitwise(name: str, 
 
 def peak_of_a_step(recompute: Any, **changes: Any) -> int:
     torch.manual_seed(0)
-    network, batch = small_network(recompute=recompute, noise="all", **changes), small_batch(8, pixels=96)
+    network, batch = (
+        small_network(recompute=recompute, noise="all", **changes),
+        small_batch(8, pixels=96),
+    )
     with LiveBytes() as live:
         live.known(*network.parameters(), *network.buffers(), *batch.views)
         views = batch.views
@@ -69,8 +79,9 @@ def test_every_way_holds_less_than_keeping_all() -> None:
     assert units < cheap
 
 
-def test_a_step_of_the_published_recipe_holds_less_than_half_of_what_end_to_end_training_holds() -> None:
-    """ResNet-50 at 224 px, counted on fake tensors; with whole views or units computed again, less than 0.3."""
+def test_a_step_of_the_published_recipe_holds_less_than_half_of_what_end_to_end_holds() -> None:
+    """ResNet-50 at 224 px, counted on fake tensors; with whole views or units computed again, less
+    than 0.3."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     settings = parser.parse_args(["--batch_size", "8", "--width", "128"])
@@ -82,11 +93,18 @@ def test_a_step_of_the_published_recipe_holds_less_than_half_of_what_end_to_end_
 
 def test_one_way_a_block() -> None:
     network = small_network(recompute=["nothing", "cheap", "views", "units"])
-    assert [block.settings.recompute for block in network.walked] == ["nothing", "cheap", "views", "units"]
+    assert [block.settings.recompute for block in network.walked] == [
+        "nothing",
+        "cheap",
+        "views",
+        "units",
+    ]
 
 
 def test_an_unknown_way_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UserError, match="recompute is one of nothing, cheap, views, units, got 'view'"):
+    with pytest.raises(
+        UserError, match="recompute is one of nothing, cheap, views, units, got 'view'"
+    ):
         small_network(recompute="view")
 
 
@@ -130,9 +148,15 @@ def test_a_view_is_made_at_the_first_look_and_once() -> None:
 
 
 def test_dropout_is_drawn_by_step_block_and_view_alone() -> None:
-    """Neither what was drawn before, nor what the objective draws between two views, nor the order of the views matters."""
-    block, batch = small_network(**NETWORKS["drop path and dropout"]).walked[3].train(), small_batch()
-    for parameter in block.stages.parameters():  # timm begins with residual branches that are switched off
+    """Neither what was drawn before, nor what the objective draws between two views, nor the order
+    of the views matters."""
+    block, batch = (
+        small_network(**NETWORKS["drop path and dropout"]).walked[3].train(),
+        small_batch(),
+    )
+    for (
+        parameter
+    ) in block.stages.parameters():  # timm begins with residual branches that are switched off
         torch.nn.init.normal_(parameter)
     view = torch.rand(64, 8, 4, 4)  # 64 coins to toss
     first, same_view = block.local_step([view, view], batch, (0, 5)).features
@@ -146,7 +170,9 @@ def test_dropout_is_drawn_by_step_block_and_view_alone() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same_to_rounding(tmp_path: Path) -> None:
-    eager, compiled = (train(tmp_path, noise="all", compile=on, recompute="views") for on in (False, True))
+    eager, compiled = (
+        train(tmp_path, noise="all", compile=on, recompute="views") for on in (False, True)
+    )
     torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-4)
 
 
@@ -158,12 +184,17 @@ def test_compiling_keeps_names_and_compiles_every_stage(monkeypatch: pytest.Monk
     assert list(plain.state_dict()) == list(compiled.state_dict())
 
 
-def test_a_step_asks_the_device_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading a number (`aten._local_scalar_dense`) is what makes a host wait for its device. On a CPU losses
-    and gradients are looked at in every step; on a GPU only where metrics are read anyway, as here."""
+def test_a_step_asks_the_device_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a number (`aten._local_scalar_dense`) is what makes a host wait for its device. On a
+    CPU losses and gradients are looked at in every step; on a GPU only where metrics are read
+    anyway, as here."""
 
     class Asked(LiveBytes):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             if "local_scalar" in str(func) or "is_nonzero" in str(func):
                 asked.append("".join(traceback.format_stack(limit=6)))
             return super().__torch_dispatch__(func, types, args, kwargs)
@@ -178,6 +209,10 @@ def test_a_step_asks_the_device_for_nothing(tmp_path: Path, monkeypatch: pytest.
             original(self, batch, batch_idx)
 
     monkeypatch.setattr(BlockwiseModule, "training_step", watched)
-    network = small_network(noise="all", optimizer=torch.optim.SGD, **NETWORKS["drop path and dropout"])
-    small_trainer(tmp_path, log_every_n_steps=100).fit(network, datamodule=small_data(num_images=32))
+    network = small_network(
+        noise="all", optimizer=torch.optim.SGD, **NETWORKS["drop path and dropout"]
+    )
+    small_trainer(tmp_path, log_every_n_steps=100).fit(
+        network, datamodule=small_data(num_images=32)
+    )
     assert asked == []

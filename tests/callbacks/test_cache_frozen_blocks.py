@@ -25,7 +25,9 @@ def train(folder: Path, *callbacks: Any, resume: Path | None = None) -> Blockwis
         schedule=Sequential(),
     )
     trainer = small_trainer(folder, max_epochs=4, callbacks=list(callbacks))
-    trainer.fit(network, datamodule=small_data(fixed_views=True), ckpt_path=resume, weights_only=True)
+    trainer.fit(
+        network, datamodule=small_data(fixed_views=True), ckpt_path=resume, weights_only=True
+    )
     return network
 
 
@@ -36,16 +38,24 @@ def test_cached_features_of_patches_change_nothing(tmp_path: Path) -> None:
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
             super().on_train_epoch_start(trainer, pl_module)
             if pl_module.entry:
-                stored = StoredViews(tmp_path / "frozen_features" / f"behind_block{pl_module.entry}")
+                stored = StoredViews(
+                    tmp_path / "frozen_features" / f"behind_block{pl_module.entry}"
+                )
                 shapes.append(stored[0].views[0].shape)
 
     plain, cached = train(tmp_path), train(tmp_path, Watch())
     assert same_weights(weights(plain), weights(cached))
-    assert [shape[:2] for shape in shapes] == [(GRID * GRID, 8), (GRID * GRID, 8), (GRID * GRID, 16)]
+    assert [shape[:2] for shape in shapes] == [
+        (GRID * GRID, 8),
+        (GRID * GRID, 8),
+        (GRID * GRID, 16),
+    ]
 
 
 def test_a_run_with_cached_patches_resumes_in_mid_epoch(tmp_path: Path) -> None:
     whole = train(tmp_path)
     with pytest.raises(RuntimeError, match="killed"):
         train(tmp_path, CacheFrozenBlocks(), StopAt(10, tmp_path / "cut.ckpt"))
-    assert same_weights(weights(whole), weights(train(tmp_path, CacheFrozenBlocks(), resume=tmp_path / "cut.ckpt")))
+    assert same_weights(
+        weights(whole), weights(train(tmp_path, CacheFrozenBlocks(), resume=tmp_path / "cut.ckpt"))
+    )

@@ -25,6 +25,8 @@ def test_a_state_is_on_disk_within_the_epoch_after_the_stated_time(tmp_path: Pat
 
 def test_a_run_that_ends_in_mid_epoch_is_saved(tmp_path: Path) -> None:
     keep = LastCheckpoint(tmp_path / "checkpoints")
-    trainer = small_trainer(tmp_path, max_epochs=-1, max_steps=6, callbacks=[keep], enable_checkpointing=True)
+    trainer = small_trainer(
+        tmp_path, max_epochs=-1, max_steps=6, callbacks=[keep], enable_checkpointing=True
+    )
     trainer.fit(small_network(), datamodule=small_data())
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6

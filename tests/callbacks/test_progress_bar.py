@@ -29,7 +29,9 @@ def test_losses_are_read_from_the_device_when_metrics_are_logged_and_shown_at_ev
         return read(self)
 
     monkeypatch.setattr(_LoggerConnector, "progress_bar_metrics", property(noted))
-    trainer = small_trainer(tmp_path, log_every_n_steps=3, enable_progress_bar=True, callbacks=[bar])
+    trainer = small_trainer(
+        tmp_path, log_every_n_steps=3, enable_progress_bar=True, callbacks=[bar]
+    )
     trainer.fit(small_network(), datamodule=small_data(num_images=64))
     assert {step % 3 for step in bar.steps[2:]} == {0}
     assert bar.names == [{"block1", "block2", "block3", "block4"}] * 8

@@ -1,4 +1,5 @@
-"""A run that is asked to end, in this process; with several, and by real schedulers' ways: tests/test_going_on.py."""
+"""A run that is asked to end, in this process; with several, and by real schedulers' ways:
+tests/test_going_on.py."""
 
 import os
 import signal
@@ -24,7 +25,9 @@ class Seen(Callback):
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.seen.append((trainer.current_epoch, trainer.global_step, batch.index.tolist()))
 
     def on_validation_end(self, trainer: Any, *_: Any) -> None:
@@ -43,7 +46,9 @@ class Ask(Callback):
             os.kill(os.getpid(), self.number)
 
 
-def train(folder: Path, *asking: Callback, seen: Seen | None = None, resume: bool = False, **changes: Any) -> Any:
+def train(
+    folder: Path, *asking: Callback, seen: Seen | None = None, resume: bool = False, **changes: Any
+) -> Any:
     torch.manual_seed(0)
     kept = LastCheckpoint(folder)
     settings: dict[str, Any] = {
@@ -57,7 +62,10 @@ def train(folder: Path, *asking: Callback, seen: Seen | None = None, resume: boo
     network = small_network(noise="all", accumulate_batches=changes.pop("accumulate_batches", 1))
     trainer = small_trainer(folder, **{**settings, **changes})
     trainer.fit(
-        network, datamodule=small_data(num_images=8 * EPOCH), ckpt_path=kept.path if resume else None, weights_only=True
+        network,
+        datamodule=small_data(num_images=8 * EPOCH),
+        ckpt_path=kept.path if resume else None,
+        weights_only=True,
     )
     return network
 
@@ -84,14 +92,19 @@ def test_a_stopped_run_goes_on_with_the_same_samples_to_the_same_weights(
     with pytest.raises(Stopped) as stop:
         train(tmp_path / "stopped", Ask(hook, step), seen=first, **changes)
     assert (stop.value.status, stop.value.saved) == (143, True)
-    assert torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)["global_step"] == saved_at
+    assert (
+        torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)["global_step"] == saved_at
+    )
     gone_on = train(tmp_path / "stopped", seen=second, resume=True, **changes)
     assert same_weights(weights(never_stopped), weights(gone_on))
     assert first.seen + second.seen == whole.seen
 
 
-def test_a_run_stopped_at_the_end_of_an_epoch_and_within_the_next_is_the_same_run(tmp_path: Path) -> None:
-    """The state that is saved in the hook of an epoch's last batch is one from which the second stop goes wrong."""
+def test_a_run_stopped_at_the_end_of_an_epoch_and_within_the_next_is_the_same_run(
+    tmp_path: Path,
+) -> None:
+    """The state that is saved in the hook of an epoch's last batch is one from which the second
+    stop goes wrong."""
     never_stopped = train(tmp_path / "whole")
     for number, step in enumerate((EPOCH, EPOCH + 2)):
         with pytest.raises(Stopped):
@@ -99,8 +112,12 @@ def test_a_run_stopped_at_the_end_of_an_epoch_and_within_the_next_is_the_same_ru
     assert same_weights(weights(never_stopped), weights(train(tmp_path / "stopped", resume=True)))
 
 
-@pytest.mark.parametrize("hook", ["on_validation_batch_start", "on_validation_batch_end", "on_train_batch_end"])
-def test_a_run_whose_weights_are_averaged_is_stopped_with_its_own_weights(tmp_path: Path, hook: str) -> None:
+@pytest.mark.parametrize(
+    "hook", ["on_validation_batch_start", "on_validation_batch_end", "on_train_batch_end"]
+)
+def test_a_run_whose_weights_are_averaged_is_stopped_with_its_own_weights(
+    tmp_path: Path, hook: str
+) -> None:
     """While it is validated the averages take the place of the weights."""
 
     def average() -> Callback:
@@ -115,7 +132,9 @@ def test_a_run_whose_weights_are_averaged_is_stopped_with_its_own_weights(tmp_pa
     assert first.seen + second.seen == whole.seen
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 143)]
+)
 def test_every_signal_saves_and_has_its_status(tmp_path: Path, number: int, status: int) -> None:
     before = {each: signal.getsignal(each) for each in SIGNALS}
     with pytest.raises(Stopped) as stop:
@@ -128,19 +147,28 @@ def test_every_signal_saves_and_has_its_status(tmp_path: Path, number: int, stat
 
 
 def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
-    twice = [Ask("on_train_batch_start", 2, signal.SIGINT), Ask("on_train_batch_start", 2, signal.SIGINT)]
+    twice = [
+        Ask("on_train_batch_start", 2, signal.SIGINT),
+        Ask("on_train_batch_start", 2, signal.SIGINT),
+    ]
     with pytest.raises(SystemExit):  # as Lightning ends on Ctrl-C
         train(tmp_path, *twice)
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_a_job_of_slurm_is_put_back_into_its_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_of_slurm_is_put_back_into_its_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
-    for name, value in (("SLURM_JOB_ID", "17"), ("SLURM_ARRAY_JOB_ID", "16"), ("SLURM_ARRAY_TASK_ID", "3")):
+    for name, value in (
+        ("SLURM_JOB_ID", "17"),
+        ("SLURM_ARRAY_JOB_ID", "16"),
+        ("SLURM_ARRAY_TASK_ID", "3"),
+    ):
         monkeypatch.setenv(name, value)
     with pytest.raises(Stopped):
         train(tmp_path / "run", Ask("on_train_batch_start", 1, signal.SIGTERM))

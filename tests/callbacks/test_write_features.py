@@ -30,7 +30,9 @@ def predict(
     folder: Path, data: Any, **changes: Any
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, str]], WriteFeatures]:
     writer = WriteFeatures(folder / "features.safetensors", {"checkpoint": "somewhere"})
-    small_trainer(folder, callbacks=[writer], **changes).predict(small_network(), data, return_predictions=False)
+    small_trainer(folder, callbacks=[writer], **changes).predict(
+        small_network(), data, return_predictions=False
+    )
     with (folder / "features.csv").open(newline="") as file:
         return load_file(folder / "features.safetensors"), list(csv.DictReader(file)), writer
 
@@ -44,7 +46,9 @@ def test_every_image_of_an_unlabelled_folder_gets_a_vector_and_its_path(tmp_path
     write_images(tmp_path / "scans" / "train", 24)
     features, rows, writer = predict(tmp_path, images(tmp_path / "scans"))
     assert features["layer2/raw"].shape == (24, 8)
-    assert sorted(row["path"] for row in rows) == [f"train/scan_{number:02d}.png" for number in range(24)]
+    assert sorted(row["path"] for row in rows) == [
+        f"train/scan_{number:02d}.png" for number in range(24)
+    ]
     assert [row["split"] for row in rows] == ["train"] * 19 + ["test"] * 5
     assert [int(row["row"]) for row in rows] == list(range(24))
     assert {row["label"] for row in rows} == {"-1"}
@@ -70,15 +74,24 @@ def test_a_row_is_the_vector_of_the_image_of_that_path(tmp_path: Path) -> None:
 def test_the_file_says_of_what_network_and_data_it_is(tmp_path: Path) -> None:
     predict(tmp_path, Digits(batch_size=512))
     with safe_open(tmp_path / "features.safetensors", "pt") as file:
-        about = {key: value for key, value in file.metadata().items() if key not in ("format", "blocklearn")}
+        about = {
+            key: value
+            for key, value in file.metadata().items()
+            if key not in ("format", "blocklearn")
+        }
     about = {key: json.loads(value) for key, value in about.items()}
     assert about["splits"] == {"train": 1437, "test": 360}
     assert about["checkpoint"] == "somewhere"
     assert about["samples"] == "features.csv"
     assert about["network"]["backbone"] == "resnet18"
     assert about["features"][1] == {
-        "key": "layer1/head", "stage": "layer1", "index": 1, "kind": "head", "width": 24, "name": "pooling head"
-    }  # fmt: skip
+        "key": "layer1/head",
+        "stage": "layer1",
+        "index": 1,
+        "kind": "head",
+        "width": 24,
+        "name": "pooling head",
+    }
 
 
 def test_an_image_that_cannot_be_read_gets_no_vector_of_another(tmp_path: Path) -> None:
@@ -96,7 +109,9 @@ def test_samples_of_two_folders_are_told_apart(tmp_path: Path) -> None:
     for split, count in (("train", 3), ("val", 2)):
         write_images(tmp_path / "labelled" / split / "cat", count)
     _, rows, _ = predict(tmp_path, images(tmp_path / "scans", probe_root=tmp_path / "labelled"))
-    assert [row["split"] for row in rows] == ["train"] * 8 + ["held_out"] * 2 + ["probe"] * 3 + ["test"] * 2
+    assert [row["split"] for row in rows] == ["train"] * 8 + ["held_out"] * 2 + ["probe"] * 3 + [
+        "test"
+    ] * 2
     assert rows[-1]["path"] == "val/cat/scan_01.png"
     assert rows[-1]["label"] == "0"
 
@@ -108,7 +123,9 @@ def test_a_prediction_that_is_cut_short_says_so(tmp_path: Path) -> None:
     assert ", the first 128 of 1797 samples (1437 of train, 360 of test), and" in writer.told()
 
 
-def test_a_prediction_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prediction_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     predict(tmp_path, Digits(batch_size=512), limit_predict_batches=1)
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     real = WriteFeatures._path
@@ -129,11 +146,21 @@ def test_the_command_writes_the_split_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], split: str, rows: int
 ) -> None:
     assert (
-        main(["predict", *SMALL, f"--trainer.default_root_dir={tmp_path}", f"--split={split}", "--data.batch_size=512"])
+        main(
+            [
+                "predict",
+                *SMALL,
+                f"--trainer.default_root_dir={tmp_path}",
+                f"--split={split}",
+                "--data.batch_size=512",
+            ]
+        )
         == 0
     )
     assert len(load_file(tmp_path / "features.safetensors")["label"]) == rows
-    assert f"Written: {tmp_path / 'features.safetensors'}, {rows} samples" in capsys.readouterr().out
+    assert (
+        f"Written: {tmp_path / 'features.safetensors'}, {rows} samples" in capsys.readouterr().out
+    )
 
 
 def test_a_split_that_is_not_there_is_refused_before_anything_is_computed(

@@ -7,10 +7,10 @@ from PIL import Image
 from small import small_data
 
 from blocklearn import UserError
-from blocklearn.data.digits import ImageArray, load_digits
-from blocklearn.data.folder_parts import ImageFiles
+from blocklearn.data.images.digits import ImageArray, load_digits
+from blocklearn.data.images.folder_parts import ImageFiles
+from blocklearn.data.images.torchvision_sets import RGB
 from blocklearn.data.labelled_part import read_labels, stratified_part
-from blocklearn.data.torchvision_sets import RGB
 
 
 def test_every_class_keeps_the_same_part() -> None:
@@ -47,7 +47,8 @@ def test_a_part_out_of_range_is_refused(part: float) -> None:
 
 
 class Torchvisions:
-    """As torchvision's sets: labels under a name of their own, an image that must not be decoded."""
+    """As torchvision's sets: labels under a name of their own, an image that must not be
+    decoded."""
 
     def __init__(self, **labels: object) -> None:
         self.__dict__.update(labels)
@@ -61,7 +62,10 @@ def test_labels_are_read_without_decoding_an_image() -> None:
     assert read_labels(files).tolist() == [2, 0]
     assert read_labels(RGB(Torchvisions(targets=[1, 0]))).tolist() == [1, 0]
     assert read_labels(RGB(Torchvisions(labels=np.array([1, 3])))).tolist() == [1, 3]
-    assert read_labels(ImageArray(np.zeros((2, 4, 4), np.uint8), np.array([5, 6]))).tolist() == [5, 6]
+    assert read_labels(ImageArray(np.zeros((2, 4, 4), np.uint8), np.array([5, 6]))).tolist() == [
+        5,
+        6,
+    ]
 
 
 def test_labels_of_a_data_set_that_does_not_list_them_are_those_of_its_items() -> None:
@@ -82,4 +86,6 @@ def test_the_probe_loader_trains_on_the_part() -> None:
     labels = torch.cat([batch.label for batch in plain])
     assert labels.bincount().tolist() == [4, 4, 4, 4]
     augmented = data.probe_dataloader(8, labelled_part=0.25)
-    assert sorted(int(label) for batch in augmented for label in batch.label) == sorted(labels.tolist())
+    assert sorted(int(label) for batch in augmented for label in batch.label) == sorted(
+        labels.tolist()
+    )

@@ -30,7 +30,9 @@ def test_the_order_is_that_of_sorted_paths(tmp_path: Path) -> None:
         "a/b/0.jpg",
     )
     touched(tmp_path, "a/notes.txt", "jpg", ".jpg", "a/.hidden/3.jpg")
-    images = [path for path in sorted(tmp_path.rglob("*")) if path.suffix.lower() in (".jpg", ".png")]
+    images = [
+        path for path in sorted(tmp_path.rglob("*")) if path.suffix.lower() in (".jpg", ".png")
+    ]
     expected = [path for path in images if ".hidden" not in path.parts]
     assert list_files(tmp_path, {".jpg", ".png"}) == expected
     assert len(expected) == 9
@@ -38,10 +40,20 @@ def test_the_order_is_that_of_sorted_paths(tmp_path: Path) -> None:
 
 def test_what_nobody_put_there_as_data_is_none(tmp_path: Path) -> None:
     touched(
-        tmp_path, ".jpg", "._a.jpg", ".ipynb_checkpoints/a.jpg", "b/.thumbs/a.jpg", "__MACOSX/._a.jpg", "@eaDir/a.jpg"
+        tmp_path,
+        ".jpg",
+        "._a.jpg",
+        ".ipynb_checkpoints/a.jpg",
+        "b/.thumbs/a.jpg",
+        "__MACOSX/._a.jpg",
+        "@eaDir/a.jpg",
     )
     touched(
-        tmp_path, "$RECYCLE.BIN/a.jpg", "System Volume Information/a.jpg", "lost+found/a.jpg", "b/__pycache__/a.jpg"
+        tmp_path,
+        "$RECYCLE.BIN/a.jpg",
+        "System Volume Information/a.jpg",
+        "lost+found/a.jpg",
+        "b/__pycache__/a.jpg",
     )
     touched(tmp_path, "b/a.jpg", "b/..jpg", "b/a.b.jpg")
     assert names(tmp_path) == ["b/a.b.jpg", "b/a.jpg"]
@@ -65,7 +77,11 @@ def test_classes_may_be_called_as_folders_of_runs_are(tmp_path: Path) -> None:
 
 def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
     others: Counter[str] = Counter()
-    list_files(touched(tmp_path, "a.jpg", "b.HEIC", "c/d.heic", "c/README", "c/.hidden.heic"), {".jpg"}, others)
+    list_files(
+        touched(tmp_path, "a.jpg", "b.HEIC", "c/d.heic", "c/README", "c/.hidden.heic"),
+        {".jpg"},
+        others,
+    )
     assert others == {".heic": 2, "no suffix": 1}
 
 

@@ -72,12 +72,19 @@ def test_a_resumed_loader_goes_on_with_the_next_batch_and_only_once() -> None:
 
 
 def test_fewer_samples_than_a_batch_is_one_clear_line() -> None:
-    for ask in (small_data(batch_size=64).train_dataloader, small_data(batch_size=64).require_enough):
-        with pytest.raises(UserError, match="has 32 samples for training, fewer than one batch of 64"):
+    for ask in (
+        small_data(batch_size=64).train_dataloader,
+        small_data(batch_size=64).require_enough,
+    ):
+        with pytest.raises(
+            UserError, match="has 32 samples for training, fewer than one batch of 64"
+        ):
             ask()
 
 
-def test_asking_early_whether_there_is_enough_reads_the_set_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asking_early_whether_there_is_enough_reads_the_set_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     data, made = small_data(), []
     real = data.pretraining_samples
     monkeypatch.setattr(data, "pretraining_samples", lambda: made.append(1) or real())
@@ -93,10 +100,13 @@ def test_a_state_of_other_data_or_batches_is_refused(resident: bool) -> None:
     state = small_data(resident=resident).train_dataloader().state_dict()
     assert (state["samples"], state["batch_size"]) == (32, 8)
     with pytest.raises(
-        UserError, match="resume: data has 40 samples, the checkpoint's run had 32; go on with the same"
+        UserError,
+        match="resume: data has 40 samples, the checkpoint's run had 32; go on with the same",
     ):
         small_data(resident=resident, num_images=40).train_dataloader().load_state_dict(state)
-    with pytest.raises(UserError, match="batch_size of 16, the checkpoint's run had 8; set --data.batch_size 8"):
+    with pytest.raises(
+        UserError, match="batch_size of 16, the checkpoint's run had 8; set --data.batch_size 8"
+    ):
         small_data(resident=resident, batch_size=16).train_dataloader().load_state_dict(state)
 
 

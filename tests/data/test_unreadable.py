@@ -1,4 +1,5 @@
-"""Samples that cannot be read: replaced by a draw of their own, counted once, refused above a limit."""
+"""Samples that cannot be read: replaced by a draw of their own, counted once, refused above a
+limit."""
 
 import csv
 import pickle
@@ -26,8 +27,11 @@ from blocklearn.errors import UnreadableSample, in_one_line
 SHADE = 10  # grey of image i is SHADE * i
 
 
-def image_set(root: Path, bad: tuple[int, ...] = (), bad_test: tuple[int, ...] = (), count: int = 24) -> Path:
-    """Image i of `count`, in class i % 2, is all SHADE * i, so that a view tells whose it is; those in `bad` are cut."""
+def image_set(
+    root: Path, bad: tuple[int, ...] = (), bad_test: tuple[int, ...] = (), count: int = 24
+) -> Path:
+    """Image i of `count`, in class i % 2, is all SHADE * i, so that a view tells whose it is; those
+    in `bad` are cut."""
     for part, total, damaged in (("train", count, bad), ("val", count // 2, bad_test)):
         for number in range(total):
             path = root / part / "ab"[number % 2] / f"{number:02d}.png"
@@ -40,7 +44,14 @@ def image_set(root: Path, bad: tuple[int, ...] = (), bad_test: tuple[int, ...] =
 
 def images(root: Path, **changes: Any) -> ImageFolder:
     recipe = partial(SmallImageViews, jitter_probability=0.0, solarise=(0.0, 0.0), min_scale=0.5)
-    settings = {"batch_size": 4, "num_workers": 0, "image_size": 8, "seed": 3, "max_corrupt": 9, "recipe": recipe}
+    settings = {
+        "batch_size": 4,
+        "num_workers": 0,
+        "image_size": 8,
+        "seed": 3,
+        "max_corrupt": 9,
+        "recipe": recipe,
+    }
     return ImageFolder(root, **{**settings, **changes})
 
 
@@ -62,7 +73,11 @@ def listed(folder: Path) -> list[str]:
 
 def test_another_sample_stands_in_with_its_own_label_and_index(tmp_path: Path) -> None:
     data = images(image_set(tmp_path, bad=(3, 8)))
-    batch = [row for batch in epoch_of(data) for row in zip(*batch.views, batch.label, batch.index, strict=True)]
+    batch = [
+        row
+        for batch in epoch_of(data)
+        for row in zip(*batch.views, batch.label, batch.index, strict=True)
+    ]
     indices = [int(index) for *_, index in batch]
     assert len(indices) == 24
     assert not {place_of(3), place_of(8)} & set(indices)
@@ -71,7 +86,9 @@ def test_another_sample_stands_in_with_its_own_label_and_index(tmp_path: Path) -
     for first, second, label, index in batch:
         assert int(label) == int(index) // 12
         for view in (first, second):
-            torch.testing.assert_close((view * std + mean).mean(), torch.tensor(shades[int(index)]), atol=1e-3, rtol=0)
+            torch.testing.assert_close(
+                (view * std + mean).mean(), torch.tensor(shades[int(index)]), atol=1e-3, rtol=0
+            )
 
 
 def test_who_stands_in_depends_on_seed_epoch_and_index_alone() -> None:
@@ -85,7 +102,9 @@ def test_who_stands_in_depends_on_seed_epoch_and_index_alone() -> None:
             return index, index
 
     def stand_in(seed: int, epoch: int, index: int) -> int:
-        views = KeyedViews(Numbers(), [torch.tensor], seed, unreadable=UnreadableSamples(Numbers(), 500))
+        views = KeyedViews(
+            Numbers(), [torch.tensor], seed, unreadable=UnreadableSamples(Numbers(), 500)
+        )
         return int(views[ViewKey(epoch, index)].index)
 
     first = stand_in(0, 0, 5)
@@ -132,7 +151,12 @@ def test_neither_workers_nor_processes_nor_resuming_change_who_stands_in(tmp_pat
     resumed.sampler.set_epoch(2)
     assert same_batches(alone[2:], list(resumed))
     data = images(root)
-    dataset = KeyedViews(data.pretraining_samples(), data._training_views(), 3, unreadable=data._unreadable(range(24)))
+    dataset = KeyedViews(
+        data.pretraining_samples(),
+        data._training_views(),
+        3,
+        unreadable=data._unreadable(range(24)),
+    )
     for rank in range(2):
         sampler = KeyedSampler(dataset, 4, True, 3, 2, rank)
         sampler.set_epoch(2)
@@ -142,7 +166,9 @@ def test_neither_workers_nor_processes_nor_resuming_change_who_stands_in(tmp_pat
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_counts_once_however_often_and_by_whomever_it_is_met(tmp_path: Path, workers: int) -> None:
+def test_a_file_counts_once_however_often_and_by_whomever_it_is_met(
+    tmp_path: Path, workers: int
+) -> None:
     data = images(image_set(tmp_path / "data", bad=(3, 8, 15)), num_workers=workers, max_corrupt=3)
     data.list_unreadable_in(tmp_path)
     loader: Any = data.train_dataloader()
@@ -150,7 +176,9 @@ def test_a_file_counts_once_however_often_and_by_whomever_it_is_met(tmp_path: Pa
         loader.sampler.set_epoch(epoch)
         list(loader)
     assert listed(tmp_path) == ["03.png", "08.png", "15.png"]
-    again = images(tmp_path / "data", num_workers=workers, max_corrupt=3, batch_size=8, seed=9)  # as a resumed run
+    again = images(
+        tmp_path / "data", num_workers=workers, max_corrupt=3, batch_size=8, seed=9
+    )  # as a resumed run
     again.list_unreadable_in(tmp_path)
     epoch_of(again)
     assert listed(tmp_path) == ["03.png", "08.png", "15.png"]
@@ -170,8 +198,8 @@ def test_one_too_many_is_one_line_that_says_all(tmp_path: Path, workers: int) ->
     for part in (
         f"data: cannot read the image {tmp_path}/data/train/",
         ".png: image file is truncated",
-        f"; 3 of 24 samples cannot be read, listed in {tmp_path / LIST}, and 2 may be; mend or remove them, and delete the "
-        "list, or raise --data.max_corrupt",
+        f"; 3 of 24 samples cannot be read, listed in {tmp_path / LIST}, and 2 may be; mend or "
+        "remove them, and delete the list, or raise --data.max_corrupt",
     ):
         assert part in message
     assert len(listed(tmp_path)) == 3
@@ -184,10 +212,14 @@ def test_one_too_many_is_one_line_that_says_all(tmp_path: Path, workers: int) ->
         loader._iterator._shutdown_workers()
 
 
-def test_the_count_goes_on_from_that_of_other_processes_and_of_the_run_before(tmp_path: Path) -> None:
+def test_the_count_goes_on_from_that_of_other_processes_and_of_the_run_before(
+    tmp_path: Path,
+) -> None:
     root = image_set(tmp_path / "data", bad=(3, 8))
     files = images(root).pretraining_samples().paths  # pyright: ignore[reportAttributeAccessIssue]
-    first, second = (UnreadableSamples(images(root).pretraining_samples(), 1, tmp_path) for _ in range(2))
+    first, second = (
+        UnreadableSamples(images(root).pretraining_samples(), 1, tmp_path) for _ in range(2)
+    )
     first.note(UnreadableSample(files[place_of(3)], "bad"))
     second.note(UnreadableSample(files[place_of(3)], "bad"))
     with pytest.raises(UserError, match="2 of 24 samples cannot be read"):
@@ -228,12 +260,20 @@ def test_all_loaders_of_a_data_set_share_a_count(tmp_path: Path) -> None:
 
 
 def test_by_default_a_thousandth_may_be_unreadable_and_at_least_one() -> None:
-    assert [UnreadableSamples(range(count)).allowed for count in (1, 1999, 2000, 1_281_167)] == [1, 1, 2, 1281]
+    assert [UnreadableSamples(range(count)).allowed for count in (1, 1999, 2000, 1_281_167)] == [
+        1,
+        1,
+        2,
+        1281,
+    ]
 
 
 @pytest.mark.parametrize("resident", [False, True])
 def test_none_may_be_where_none_is_allowed(tmp_path: Path, resident: bool) -> None:
-    with pytest.raises(UserError, match="1 of 24 samples cannot be read, and 0 may be; mend or remove them, or raise"):
+    with pytest.raises(
+        UserError,
+        match="1 of 24 samples cannot be read, and 0 may be; mend or remove them, or raise",
+    ):
         epoch_of(images(image_set(tmp_path, bad=(3,)), max_corrupt=0, resident=resident))
 
 
@@ -253,7 +293,9 @@ def test_every_loader_replaces_and_none_falls_silent_about_it(tmp_path: Path) ->
         assert data.unreadable_told() is None
         batches = list(make(data))
         assert sum(len(batch.index) for batch in batches) in (12, 24)
-        assert str(data.unreadable_told()).startswith("1 sample could not be read and was replaced by another: /")
+        assert str(data.unreadable_told()).startswith(
+            "1 sample could not be read and was replaced by another: /"
+        )
 
 
 @pytest.mark.parametrize("resident", [False, True])
@@ -269,7 +311,9 @@ def test_images_on_the_device_and_all_training_views_keep_the_stand_in_in_the_pl
         assert not {place_of(0), place_of(8)} & set(batch.index.tolist())
 
 
-def trained(folder: Path, data: Any, resume: Path | None = None, **changes: Any) -> dict[str, torch.Tensor]:
+def trained(
+    folder: Path, data: Any, resume: Path | None = None, **changes: Any
+) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     network = small_network(schedule=Sequential(), optimizer=partial(torch.optim.SGD, lr=0.1))
     trainer = small_trainer(folder, **{"max_epochs": 4, **changes})
@@ -290,7 +334,9 @@ def test_the_cache_of_frozen_blocks_holds_the_stand_in(tmp_path: Path) -> None:
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
             super().on_train_epoch_start(trainer, pl_module)
             if pl_module.entry:
-                stored = StoredViews(tmp_path / "cached" / "frozen_features" / f"behind_block{pl_module.entry}")
+                stored = StoredViews(
+                    tmp_path / "cached" / "frozen_features" / f"behind_block{pl_module.entry}"
+                )
                 kept.extend(view.flatten(1).abs().sum(1) for view in stored.views)
 
     cached = trained(tmp_path / "cached", data(), callbacks=[Watch()])
@@ -299,7 +345,9 @@ def test_the_cache_of_frozen_blocks_holds_the_stand_in(tmp_path: Path) -> None:
     assert all((view > 0).all() for view in kept)
 
 
-def test_a_run_that_is_resumed_has_the_weights_of_one_that_was_not_and_one_list(tmp_path: Path) -> None:
+def test_a_run_that_is_resumed_has_the_weights_of_one_that_was_not_and_one_list(
+    tmp_path: Path,
+) -> None:
     root = image_set(tmp_path / "data", bad=(3, 8, 15))
     make = partial(images, root, image_size=32, max_corrupt=3)
     whole = trained(tmp_path / "whole", make())
@@ -315,16 +363,23 @@ def test_resuming_with_other_data_or_another_batch_is_refused(tmp_path: Path) ->
     root, path = image_set(tmp_path / "data"), tmp_path / "cut.ckpt"
     with pytest.raises(RuntimeError, match="killed"):
         trained(tmp_path, images(root, image_size=32), callbacks=[StopAt(2, path)])
-    with pytest.raises(UserError, match="batch_size of 8, the checkpoint's run had 4; set --data.batch_size 4"):
+    with pytest.raises(
+        UserError, match="batch_size of 8, the checkpoint's run had 4; set --data.batch_size 4"
+    ):
         trained(tmp_path, images(root, image_size=32, batch_size=8), resume=path)
     (root / "train" / "a" / "00.png").unlink()
-    with pytest.raises(UserError, match="data has 23 samples, the checkpoint's run had 24; go on with the same data"):
+    with pytest.raises(
+        UserError,
+        match="data has 23 samples, the checkpoint's run had 24; go on with the same data",
+    ):
         trained(tmp_path, images(root, image_size=32), resume=path)
 
 
 def test_a_set_of_nothing_but_broken_files_is_given_up(tmp_path: Path) -> None:
     root = image_set(tmp_path, bad=tuple(range(24)))
-    with pytest.raises(UserError, match="cannot read the image .*; nor can the 19 samples before it"):
+    with pytest.raises(
+        UserError, match="cannot read the image .*; nor can the 19 samples before it"
+    ):
         epoch_of(images(root, max_corrupt=24))
 
 
@@ -340,7 +395,9 @@ def test_other_errors_still_stop(tmp_path: Path) -> None:
         KeyedViews(Wrong(), [], 0)[0]
 
 
-def test_samples_that_can_be_read_touch_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_that_can_be_read_touch_no_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(UnreadableSamples, "note", lambda *_: pytest.fail("noted"))
     data = images(image_set(tmp_path / "data"))
     data.list_unreadable_in(tmp_path)
@@ -350,7 +407,9 @@ def test_samples_that_can_be_read_touch_no_list(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("place", ["link", "no folder"])
-def test_where_the_list_cannot_be_written_the_process_counts_for_itself(tmp_path: Path, place: str) -> None:
+def test_where_the_list_cannot_be_written_the_process_counts_for_itself(
+    tmp_path: Path, place: str
+) -> None:
     root = image_set(tmp_path / "data", bad=(3, 8, 15))
     folder = tmp_path / "run"
     if place == "link":
@@ -372,13 +431,18 @@ def test_an_unreadable_sample_can_be_sent_between_processes_and_is_one_line() ->
     error = UnreadableSample("a\n\udcff.png", "first\nsecond", "image")
     sent = pickle.loads(pickle.dumps(error))
     assert (sent.file, sent.reason, str(sent)) == (error.file, "first", str(error))
-    assert str(error) == r"data: cannot read the image a\n\udcff.png: first; mend, fetch anew or remove it"
+    assert (
+        str(error)
+        == r"data: cannot read the image a\n\udcff.png: first; mend, fetch anew or remove it"
+    )
     assert in_one_line("a\rb c").isprintable()
 
 
 def spoken(root: Path, **changes: Any) -> SpokenDigits:
     recipe = partial(WindowViews, window=800, hop=80)
-    return SpokenDigits(root, **{"batch_size": 4, "num_workers": 0, "seed": 3, "recipe": recipe, **changes})
+    return SpokenDigits(
+        root, **{"batch_size": 4, "num_workers": 0, "seed": 3, "recipe": recipe, **changes}
+    )
 
 
 DAMAGE = {
@@ -405,7 +469,9 @@ def test_a_damaged_recording_is_replaced(tmp_path: Path, damage: str, workers: i
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_utterance_is_replaced_when_its_end_is_missed_too(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_utterance_is_replaced_when_its_end_is_missed_too(
+    tmp_path: Path, damage: str
+) -> None:
     write_librispeech(tmp_path / "data", seconds=3.0)
     bad = tmp_path / "data/LibriSpeech/train-clean-100/90/7/90-7-0001.flac"
     whole = bad.read_bytes()
@@ -422,12 +488,14 @@ def test_a_damaged_utterance_is_replaced_when_its_end_is_missed_too(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
-def test_whatever_of_a_recording_is_cut_or_flipped_nothing_else_comes_out(tmp_path: Path, kind: str) -> None:
+def test_whatever_of_a_recording_is_cut_or_flipped_nothing_else_comes_out(
+    tmp_path: Path, kind: str
+) -> None:
     import random
 
     import soundfile
 
-    from blocklearn.data.recording import open_recording
+    from blocklearn.data.sound.recording import open_recording
 
     path, draw, refused = tmp_path / f"a.{kind}", random.Random(0), 0
     soundfile.write(path, 0.3 * np.sin(np.arange(3000) / 9), 8000)
@@ -436,7 +504,9 @@ def test_whatever_of_a_recording_is_cut_or_flipped_nothing_else_comes_out(tmp_pa
         damaged = bytearray(whole[: draw.randrange(len(whole))] if number % 3 == 0 else whole)
         for _ in range(draw.randrange(1, 6)):
             if damaged:
-                damaged[draw.randrange(min(len(damaged), 44 if number % 2 else len(damaged)))] = draw.randrange(256)
+                damaged[draw.randrange(min(len(damaged), 44 if number % 2 else len(damaged)))] = (
+                    draw.randrange(256)
+                )
         path.write_bytes(damaged)
         try:
             recording = open_recording(path, 8000)

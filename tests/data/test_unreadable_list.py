@@ -13,7 +13,11 @@ def test_a_file_is_listed_once_with_the_reason_given_first(tmp_path: Path) -> No
     assert here.read() == {}
     assert here.add("/a.jpg", "it is empty") == {"/a.jpg": "it is empty"}
     here.add("/b, c.jpg", 'no "image"')
-    assert here.add("/a.jpg", "another") == here.read() == {"/a.jpg": "it is empty", "/b, c.jpg": 'no "image"'}
+    assert (
+        here.add("/a.jpg", "another")
+        == here.read()
+        == {"/a.jpg": "it is empty", "/b, c.jpg": 'no "image"'}
+    )
     assert here.path.read_text() == 'file,reason\n/a.jpg,it is empty\n"/b, c.jpg","no ""image"""\n'
 
 
@@ -26,13 +30,17 @@ def _add(path: Path, together: Any, first: int) -> None:
 def test_processes_share_a_list_without_losing_or_doubling_a_line(tmp_path: Path) -> None:
     path, context = tmp_path / "list.csv", multiprocessing.get_context("fork")
     together = context.Barrier(4)
-    processes = [context.Process(target=_add, args=(path, together, 5 * number)) for number in range(4)]
+    processes = [
+        context.Process(target=_add, args=(path, together, 5 * number)) for number in range(4)
+    ]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     lines = path.read_text().splitlines()
-    assert sorted(lines) == sorted(["file,reason", *(f"/{number}.jpg,damaged" for number in range(115))])
+    assert sorted(lines) == sorted(
+        ["file,reason", *(f"/{number}.jpg,damaged" for number in range(115))]
+    )
     assert lines[0] == "file,reason"
 
 
@@ -48,7 +56,9 @@ def test_processes_share_a_list_without_losing_or_doubling_a_line(tmp_path: Path
         (b"a,b,c,d\n\n\n,,,\n", 0),
     ],
 )
-def test_a_damaged_list_is_read_as_far_as_it_can_be_and_goes_on(tmp_path: Path, content: bytes, known: int) -> None:
+def test_a_damaged_list_is_read_as_far_as_it_can_be_and_goes_on(
+    tmp_path: Path, content: bytes, known: int
+) -> None:
     here = UnreadableList(tmp_path / "list.csv")
     here.path.write_bytes(content)
     assert len(here.read()) == known

@@ -31,7 +31,9 @@ SMALL = [
 def fit(folder: Path, devices: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "blocklearn", "fit", *SMALL, f"--trainer.devices={devices}"]
     folder.mkdir()
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 @pytest.mark.slow

@@ -22,7 +22,11 @@ from blocklearn.distributed.launch import Devices, asks_for_several, is_first_pr
     ],
 )
 def test_several_processes_are_several_devices_or_machines(
-    monkeypatch: pytest.MonkeyPatch, accelerator: str, devices: Devices, num_nodes: int, several: bool
+    monkeypatch: pytest.MonkeyPatch,
+    accelerator: str,
+    devices: Devices,
+    num_nodes: int,
+    several: bool,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert asks_for_several(accelerator, devices, num_nodes) == several

@@ -10,7 +10,9 @@ from blocklearn.distributed.sync_norm import SyncedBatchNorm, synchronise_norms
 
 def network() -> nn.Sequential:
     shared = nn.BatchNorm2d(4)
-    return nn.Sequential(nn.Conv2d(3, 4, 1), shared, BatchNormAct2d(4), nn.Sequential(shared), nn.BatchNorm2d(4))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 1), shared, BatchNormAct2d(4), nn.Sequential(shared), nn.BatchNorm2d(4)
+    )
 
 
 def test_in_a_single_process_nothing_changes_but_the_class() -> None:
@@ -24,7 +26,9 @@ def test_in_a_single_process_nothing_changes_but_the_class() -> None:
         x = torch.randn(5, 3, 4, 4)
         assert torch.equal(plain.train(training)(x), synced.train(training)(x))
     assert plain.state_dict().keys() == synced.state_dict().keys()
-    assert all(torch.equal(value, synced.state_dict()[name]) for name, value in plain.state_dict().items())
+    assert all(
+        torch.equal(value, synced.state_dict()[name]) for name, value in plain.state_dict().items()
+    )
 
 
 def test_a_norm_that_sits_in_two_places_stays_one() -> None:

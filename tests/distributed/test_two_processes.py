@@ -1,4 +1,5 @@
-"""Invariant 5: two processes with half the batch each are one process with the whole batch. Real gloo processes."""
+"""Invariant 5: two processes with half the batch each are one process with the whole batch. Real
+gloo processes."""
 
 from typing import Any
 
@@ -44,11 +45,17 @@ def test_the_published_barlow_twins_gradient_is_half_the_true_one_in_two_process
     for result in several:
         published = result["criteria"][name]
         torch.testing.assert_close(published["loss"], true["loss"], **EXACT)
-        torch.testing.assert_close(published["gradients"]["weight"], true["gradients"]["weight"] / 2, **EXACT)
+        torch.testing.assert_close(
+            published["gradients"]["weight"], true["gradients"]["weight"] / 2, **EXACT
+        )
 
 
-def test_the_published_barlow_twins_gradient_is_the_true_one_in_a_single_process(alone: dict[str, Any]) -> None:
-    torch.testing.assert_close(alone["criteria"]["barlow_twins_published"], alone["criteria"]["barlow_twins"], **EXACT)
+def test_the_published_barlow_twins_gradient_is_the_true_one_in_a_single_process(
+    alone: dict[str, Any],
+) -> None:
+    torch.testing.assert_close(
+        alone["criteria"]["barlow_twins_published"], alone["criteria"]["barlow_twins"], **EXACT
+    )
 
 
 @pytest.mark.parametrize("name", cases.OBJECTIVES)
@@ -65,7 +72,9 @@ def test_a_synchronised_norm_is_batchnorm_over_the_whole_batch(
     assert_same(several, alone, "norms", name)
 
 
-def test_one_processs_bad_label_stops_every_process_with_the_same_words(several: list[dict[str, Any]]) -> None:
+def test_one_processs_bad_label_stops_every_process_with_the_same_words(
+    several: list[dict[str, Any]],
+) -> None:
     first, second = (result["complaint"] for result in several)
     assert first == second
     assert first.startswith("Supervised: 1 samples of this batch have labels outside 0 to 2")
@@ -80,9 +89,13 @@ def test_training_ends_with_the_weights_and_statistics_of_one_process(
         torch.testing.assert_close(result["trained"]["state"], state, rtol=1e-7, atol=1e-9)
 
 
-def test_training_logs_the_losses_of_one_process(several: list[dict[str, Any]], alone: dict[str, Any]) -> None:
+def test_training_logs_the_losses_of_one_process(
+    several: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
     logged = alone["trained"]["logged"]
-    assert logged.keys() >= {f"block{k}/{name}" for k in range(1, 5) for name in ("loss", "val_loss", "on_diag")}
+    assert logged.keys() >= {
+        f"block{k}/{name}" for k in range(1, 5) for name in ("loss", "val_loss", "on_diag")
+    }
     for result in several:
         torch.testing.assert_close(result["trained"]["logged"], logged, rtol=1e-6, atol=1e-9)
 
@@ -109,7 +122,9 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_weights_of_an_uninterrup
         assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_missing_gradient_counts_as_zeros_and_stays_missing_where_all_lack_it(several: list[dict[str, Any]]) -> None:
+def test_a_missing_gradient_counts_as_zeros_and_stays_missing_where_all_lack_it(
+    several: list[dict[str, Any]],
+) -> None:
     for result in several:
         found = result["lacking"]
         assert torch.equal(found["both"], torch.full((2, 2), 2.0))

@@ -19,13 +19,21 @@ def tuning(**changes: Any) -> ProbeSettings:
 def fine_tune(tmp_path: Path, network: BlockwiseModule, **changes: Any) -> list[ProbeRow]:
     torch.manual_seed(0)
     settings = tuning(**changes)
-    return run_fine_tune(network, small_data(), settings, small_trainer(tmp_path, max_epochs=settings.epochs))
+    return run_fine_tune(
+        network, small_data(), settings, small_trainer(tmp_path, max_epochs=settings.epochs)
+    )
 
 
 @pytest.mark.parametrize("blocks", ["per_stage", "end_to_end"])
 def test_fine_tuning_reports_one_row_on_the_last_stage(tmp_path: Path, blocks: str) -> None:
     (row,) = fine_tune(tmp_path, small_network(blocks=blocks))
-    assert (row.stage, row.index, row.feature, row.lr, row.epochs) == ("layer4", 4, "finetuned", 0.1, 2)
+    assert (row.stage, row.index, row.feature, row.lr, row.epochs) == (
+        "layer4",
+        4,
+        "finetuned",
+        0.1,
+        2,
+    )
     assert 0 <= row.top1 <= row.top5 <= 100
 
 
@@ -41,7 +49,13 @@ def test_it_starts_from_the_networks_own_weights() -> None:
     network = small_network().eval()
     tuned = FineTune(network, 4, tuning()).eval()
     batch = small_batch()
-    features = dict(zip([s.key for s in network.feature_specs()], network.stage_features(batch.views[0]), strict=True))
+    features = dict(
+        zip(
+            [s.key for s in network.feature_specs()],
+            network.stage_features(batch.views[0]),
+            strict=True,
+        )
+    )
     assert torch.equal(tuned(batch), tuned.classifier(features["layer4/raw"]))
 
 
@@ -49,9 +63,8 @@ def test_the_gradient_crosses_every_blocks_border() -> None:
     tuned = FineTune(small_network(), 4, tuning())
     batch = small_batch()
     cross_entropy(tuned(batch), batch.label).backward()
-    for (
-        block
-    ) in tuned.network.walked:  # residual branches end in a BatchNorm of weight 0, behind which nothing is reached
+    # residual branches end in a BatchNorm of weight 0, behind which nothing is reached
+    for block in tuned.network.walked:
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in block.stages.parameters())
 
 
@@ -65,7 +78,9 @@ def test_backbone_and_classifier_have_learning_rates_of_their_own_that_fall_to_0
     parts = tuned.configure_optimizers()
     optimizer, scheduler = parts["optimizer"], parts["lr_scheduler"]
     counts = [sum(p.numel() for p in group["params"]) for group in optimizer.param_groups]
-    assert counts == [sum(p.numel() for p in part.parameters()) for part in (tuned.network, tuned.classifier)]
+    assert counts == [
+        sum(p.numel() for p in part.parameters()) for part in (tuned.network, tuned.classifier)
+    ]
     rates = []
     for _ in range(5):
         rates.append([group["lr"] for group in optimizer.param_groups])
@@ -79,7 +94,9 @@ def test_backbone_and_classifier_have_learning_rates_of_their_own_that_fall_to_0
 def test_it_learns_to_tell_two_orientations(tmp_path: Path) -> None:
     network, settings = small_network(), tuning(epochs=8, backbone_lr=0.05)
     data = small_data(num_images=64, num_classes=2)
-    (row,) = run_fine_tune(network, data, settings, small_trainer(tmp_path, max_epochs=settings.epochs))
+    (row,) = run_fine_tune(
+        network, data, settings, small_trainer(tmp_path, max_epochs=settings.epochs)
+    )
     assert row.top1 > 80
 
 

@@ -16,7 +16,9 @@ from blocklearn.evaluation.frame_probe import FrameProbe, last_frames, run_frame
 from blocklearn.evaluation.linear_probe import ProbeSettings
 
 CONTEXT = partial(TemporalInfoNCE, context=partial(RecurrentContext, hidden=12))
-SETTINGS = ProbeSettings(epochs=3, lr=0.05, batch_size=1, augment=False, optimizer="adam", lr_schedule="constant")
+SETTINGS = ProbeSettings(
+    epochs=3, lr=0.05, batch_size=1, augment=False, optimizer="adam", lr_schedule="constant"
+)
 
 
 def speech_network() -> BlockwiseModule:
@@ -24,7 +26,9 @@ def speech_network() -> BlockwiseModule:
     blocks = [*([f"conv{k}"] for k in range(1, 6)), []]
     objectives: list[Any] = [None] * 5 + [CONTEXT]
     kwargs = {"channels": 16}
-    return BlockwiseModule(TemporalInfoNCE, "gim_speech", blocks, objectives=objectives, backbone_kwargs=kwargs)
+    return BlockwiseModule(
+        TemporalInfoNCE, "gim_speech", blocks, objectives=objectives, backbone_kwargs=kwargs
+    )
 
 
 def utterance(samples: int, labels: int, index: int = 0) -> Batch:
@@ -35,7 +39,9 @@ def utterance(samples: int, labels: int, index: int = 0) -> Batch:
 def test_a_frame_is_the_mean_of_its_positions_counted_from_the_end() -> None:
     values = torch.arange(10.0).reshape(1, 1, 10)
     assert last_frames(values, 4, 2).tolist() == [[[3.5, 7.5]]]
-    assert last_frames(values, 4, 3).tolist() == [[[0.5, 3.5, 7.5]]]  # the first frame has two positions only
+    assert last_frames(values, 4, 3).tolist() == [
+        [[0.5, 3.5, 7.5]]
+    ]  # the first frame has two positions only
     assert last_frames(values, 4, 9).shape == (1, 1, 3)
     assert last_frames(values, 1, 3).tolist() == [[[7, 8, 9]]]
 
@@ -63,7 +69,10 @@ def test_a_window_has_as_many_frames_as_its_length_says(labels: int) -> None:
     if labels == 128:
         assert len(probe.labelled_features(utterance(20480, labels))[1]) == 128
         return
-    with pytest.raises(UserError, match="sample 7: conv1/raw has 128 frames of 160 samples, but there are 129 labels"):
+    with pytest.raises(
+        UserError,
+        match="sample 7: conv1/raw has 128 frames of 160 samples, but there are 129 labels",
+    ):
         probe.labelled_features(utterance(20480, labels, index=7))
 
 
@@ -86,7 +95,9 @@ def test_phones_are_read_off_an_untrained_network_and_leave_it_as_it_was(tmp_pat
     ]
     # four phones are spoken, each by a tone of its own
     assert max(row.top1 for row in rows) > 50
-    assert rows[0].top1 * 2 * 150 / 100 == pytest.approx(round(rows[0].top1 * 2 * 150 / 100)), "of all 300 test frames"
+    assert rows[0].top1 * 2 * 150 / 100 == pytest.approx(round(rows[0].top1 * 2 * 150 / 100)), (
+        "of all 300 test frames"
+    )
     assert len(runs) == 3 * 6 + 2, "six utterances an epoch, anew in each, two for the test"
     assert same_weights(before, weights(network))
     assert all(p.grad is None for p in network.parameters())

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from blocklearn import Batch, JointEmbedding, Patches, PatchInfoNCE, PixelCNN, StageSpec
 from blocklearn.__main__ import main
-from blocklearn.blocks.objective import ObjectiveOutput
 from blocklearn.evaluation.isolation import measure_reach
+from blocklearn.objectives.objective import ObjectiveOutput
 from blocklearn.reporting.tables import print_reach
 
 SHARED = nn.Parameter(torch.ones(1))
@@ -66,7 +66,11 @@ def test_a_norm_is_that_of_all_gradients_of_the_block() -> None:
     network, batch = small_network(), small_batch()
     expected = measure_reach(network, batch)[0].norms[0]
     network.walked[0].local_step(batch.views, batch).loss.backward()
-    total = sum(float(p.grad.double().pow(2).sum()) for p in network.walked[0].parameters() if p.grad is not None)
+    total = sum(
+        float(p.grad.double().pow(2).sum())
+        for p in network.walked[0].parameters()
+        if p.grad is not None
+    )
     assert total**0.5 == pytest.approx(expected, rel=1e-5)
 
 
@@ -74,7 +78,9 @@ def test_it_leaves_weights_and_gradients_as_they_were() -> None:
     network = small_network()
     before = {name: p.clone() for name, p in network.named_parameters()}
     measure_reach(network, small_batch())
-    assert all(torch.equal(p, before[name]) and p.grad is None for name, p in network.named_parameters())
+    assert all(
+        torch.equal(p, before[name]) and p.grad is None for name, p in network.named_parameters()
+    )
 
 
 def test_a_leak_is_found_and_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +94,9 @@ def test_a_parameter_without_gradient_is_named(capsys: pytest.CaptureFixture[str
     rows = measure_reach(small_network(objective=Idle), small_batch())
     assert all(row.unreached == ["objective.idle"] for row in rows)
     assert print_reach(rows)
-    assert "block1: 1 of its own parameters get no gradient: objective.idle" in capsys.readouterr().out
+    assert (
+        "block1: 1 of its own parameters get no gradient: objective.idle" in capsys.readouterr().out
+    )
 
 
 DIGITS = [
@@ -107,7 +115,9 @@ def test_the_command_shows_the_matrix_of_the_users_own_configuration(
     assert "loss of block4" in printed
     assert "Isolated: every loss reaches its own block and no other." in printed
     assert main([*DIGITS, "--model.blocks=[[layer1,layer2],[layer2,layer3],[layer3,layer4]]"]) == 0
-    assert "but for stages shared with the block before (block2, block3)." in capsys.readouterr().out
+    assert (
+        "but for stages shared with the block before (block2, block3)." in capsys.readouterr().out
+    )
     assert not list(tmp_path.iterdir()), "it leaves no files"
 
 

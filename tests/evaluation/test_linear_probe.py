@@ -7,7 +7,12 @@ from small import same_weights, small_data, small_network, small_trainer, weight
 
 from blocklearn import UserError
 from blocklearn.evaluation.cached_features import collect_features
-from blocklearn.evaluation.linear_probe import LinearProbe, ProbeRow, ProbeSettings, run_linear_probe
+from blocklearn.evaluation.linear_probe import (
+    LinearProbe,
+    ProbeRow,
+    ProbeSettings,
+    run_linear_probe,
+)
 
 
 def probe(tmp_path: Path, network=None, **settings: object) -> list[ProbeRow]:
@@ -35,7 +40,8 @@ def test_end_to_end_has_a_head_at_its_end_only(tmp_path: Path) -> None:
 
 
 def test_a_probe_learns_what_the_features_hold(tmp_path: Path) -> None:
-    """The orientation of a grating is easy to read off the first block of even an untrained network."""
+    """The orientation of a grating is easy to read off the first block of even an untrained
+    network."""
     rows = probe(tmp_path, epochs=40)
     assert max(r.top1 for r in rows) > 80
     chance = 25
@@ -56,7 +62,9 @@ def test_probes_trained_together_are_those_trained_alone() -> None:
     network = small_network()
     data = small_data()
     data.setup()
-    features = collect_features(network, data.probe_dataloader(8, augment=False), torch.device("cpu"))
+    features = collect_features(
+        network, data.probe_dataloader(8, augment=False), torch.device("cpu")
+    )
     together = LinearProbe(network, 4, ProbeSettings())
     spec, classifier = together.features[2], together.classifiers[2]
     alone = torch.nn.Linear(spec.width, 4)
@@ -93,7 +101,12 @@ def test_one_pass_over_the_data_serves_all_probes() -> None:
 
 def test_the_published_probe_is_the_default() -> None:
     settings = ProbeSettings()
-    assert (settings.epochs, settings.lr, settings.weight_decay, settings.batch_size) == (100, 0.1, 1e-6, 256)
+    assert (settings.epochs, settings.lr, settings.weight_decay, settings.batch_size) == (
+        100,
+        0.1,
+        1e-6,
+        256,
+    )
     assert settings.augment
     assert not settings.standardise
     probe = LinearProbe(small_network(), 10, settings)
@@ -120,7 +133,12 @@ def test_greedy_infomaxs_probe_is_adam_at_a_constant_rate(tmp_path: Path) -> Non
     assert parts.keys() == {"optimizer"}
     assert type(parts["optimizer"]) is torch.optim.Adam
     defaults = parts["optimizer"].defaults
-    assert [defaults[name] for name in ("lr", "betas", "eps", "weight_decay")] == [0.001, (0.9, 0.999), 1e-8, 0]
+    assert [defaults[name] for name in ("lr", "betas", "eps", "weight_decay")] == [
+        0.001,
+        (0.9, 0.999),
+        1e-8,
+        0,
+    ]
     rows = probe(tmp_path, **{**chosen, "lr": 0.01}, epochs=40)
     assert max(row.top1 for row in rows) > 50
 
@@ -151,9 +169,19 @@ def test_every_evaluation_has_a_name_and_a_title_of_its_own() -> None:
         (ProbeSettings(), None, "probe", "Linear probes"),
         (ProbeSettings(), "digit", "probe_digit", "Linear probes (digit)"),
         (ProbeSettings(**tenth), None, "probe_0.1", "Linear probes with 10% of the labels"),
-        (ProbeSettings(**tenth), "digit", "probe_digit_0.1", "Linear probes (digit) with 10% of the labels"),
+        (
+            ProbeSettings(**tenth),
+            "digit",
+            "probe_digit_0.1",
+            "Linear probes (digit) with 10% of the labels",
+        ),
         (ProbeSettings(finetune=True), "digit", "finetune_digit", "Fine-tuning (digit)"),
-        (ProbeSettings(finetune=True, **tenth), None, "finetune_0.1", "Fine-tuning with 10% of the labels"),
+        (
+            ProbeSettings(finetune=True, **tenth),
+            None,
+            "finetune_0.1",
+            "Fine-tuning with 10% of the labels",
+        ),
     ]
     for settings, target, name, title in chosen:
         assert (settings.name(target), settings.title(target)) == (name, title)

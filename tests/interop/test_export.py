@@ -11,7 +11,7 @@ from small import small_network
 from blocklearn import UserError
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 from blocklearn.interop.export import save_backbone
-from blocklearn.interop.files import replacing
+from blocklearn.weights.atomic_write import replacing
 
 
 def test_the_exported_backbone_loads_into_plain_timm_without_blocklearn(tmp_path: Path) -> None:
@@ -34,7 +34,9 @@ with torch.no_grad():
     assert torch.equal(model.eval().forward_features(image), torch.load("expected.pt"))
 """
     environment = {**os.environ, "PYTHONPATH": ""}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -65,13 +67,17 @@ def test_a_full_disk_is_one_clear_line_and_the_last_checkpoint_survives(tmp_path
     """A real full disk: a file system of 1 MB, where it can be mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
         path = disk / "last.ckpt"
         StreamingCheckpointIO().save_checkpoint({"x": torch.zeros(10)}, path)
-        with pytest.raises(UserError, match=r"cannot write .*last.ckpt.*the one from before is untouched"):
+        with pytest.raises(
+            UserError, match=r"cannot write .*last.ckpt.*the one from before is untouched"
+        ):
             StreamingCheckpointIO().save_checkpoint({"x": torch.zeros(1_000_000)}, path)
         assert torch.equal(torch.load(path)["x"], torch.zeros(10))
         assert list(disk.iterdir()) == [path]

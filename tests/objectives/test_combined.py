@@ -4,11 +4,24 @@ import pytest
 import torch
 from small import small_batch
 
-from blocklearn import Combined, GlobalPooling, JointEmbedding, Projector, SimCLR, StageSpec, Supervised
+from blocklearn import (
+    Combined,
+    GlobalPooling,
+    JointEmbedding,
+    Projector,
+    SimCLR,
+    StageSpec,
+    Supervised,
+)
 
 SPEC = StageSpec("layer2", channels=6, stride=8)
 SUPERVISED = partial(Supervised, num_classes=3)
-EMBEDDING = partial(JointEmbedding, pooling=GlobalPooling, projector=partial(Projector, widths=[4]), criterion=SimCLR())
+EMBEDDING = partial(
+    JointEmbedding,
+    pooling=GlobalPooling,
+    projector=partial(Projector, widths=[4]),
+    criterion=SimCLR(),
+)
 
 
 def maps() -> list[torch.Tensor]:
@@ -22,7 +35,9 @@ def test_the_loss_is_the_weighted_sum_of_the_parts() -> None:
     output = objective(features, batch)
     torch.testing.assert_close(output.loss, 0.25 * first.loss + 3 * second.loss)
     assert torch.equal(output.metrics["supervised/loss"], first.loss.detach())
-    assert torch.equal(output.metrics["jointembedding/contrastive_top1"], second.metrics["contrastive_top1"])
+    assert torch.equal(
+        output.metrics["jointembedding/contrastive_top1"], second.metrics["contrastive_top1"]
+    )
 
 
 def test_parts_of_one_class_are_counted() -> None:

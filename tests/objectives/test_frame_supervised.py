@@ -30,7 +30,9 @@ def test_a_stage_with_finer_positions_is_averaged_to_the_frames() -> None:
     objective = FrameSupervised(SPEC, num_classes=3)
     coarse, label = torch.randn(2, 4, 5), torch.randint(3, (2, 5))
     fine = coarse.repeat_interleave(4, dim=2) + torch.tensor([1.0, -1.0, 2.0, -2.0]).repeat(5)
-    torch.testing.assert_close(objective([fine], batch_of(label)).loss, objective([coarse], batch_of(label)).loss)
+    torch.testing.assert_close(
+        objective([fine], batch_of(label)).loss, objective([coarse], batch_of(label)).loss
+    )
 
 
 def test_several_views_are_averaged() -> None:
@@ -52,7 +54,9 @@ def test_frames_without_any_label_have_no_gradient_and_no_nan() -> None:
 
 def test_a_label_above_the_classes_is_told() -> None:
     with pytest.raises(UserError, match="1 frames have labels above 2; set num_classes"):
-        FrameSupervised(SPEC, num_classes=3)([torch.randn(1, 4, 2)], batch_of(torch.tensor([[3, 0]])))
+        FrameSupervised(SPEC, num_classes=3)(
+            [torch.randn(1, 4, 2)], batch_of(torch.tensor([[3, 0]]))
+        )
 
 
 def test_maps_and_a_single_class_are_refused() -> None:

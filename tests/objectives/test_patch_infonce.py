@@ -8,12 +8,13 @@ from small import assert_same_value_and_gradient
 from torch import Tensor
 
 from blocklearn import Batch, BlockwiseModule, Patches, PatchInfoNCE, PixelCNN, StageSpec, UserError
-from blocklearn.objectives.contrast import own_generator
+from blocklearn.objectives.infonce import own_generator
 
 BATCH = Batch([], torch.zeros(3), torch.arange(3))
 CUT = StageSpec("layer1", channels=4, stride=1, patch_grid=5)
 MAP = StageSpec("layer1", channels=4, stride=1)
-# Where a vector of the grid lies that was turned so that the direction becomes down, in a grid of 5 rows and columns.
+# Where a vector of the grid lies that was turned so that the direction becomes down, in a grid of 5
+# rows and columns.
 UNTURNED = {
     "down": lambda row, column: (row, column),
     "up": lambda row, column: (4 - row, column),
@@ -23,7 +24,8 @@ UNTURNED = {
 
 
 def plain_loss(objective: PatchInfoNCE, z: Tensor) -> Tensor:
-    """Anchor by anchor, as the paper says it. `z` is `(B, C, 5, 5)`; the draws are those that the objective makes."""
+    """Anchor by anchor, as the paper says it. `z` is `(B, C, 5, 5)`; the draws are those that the
+    objective makes."""
     losses = []
     for direction, predictor in objective.predictors.items():
         place = UNTURNED[direction]
@@ -31,17 +33,26 @@ def plain_loss(objective: PatchInfoNCE, z: Tensor) -> Tensor:
         for k in range(1, objective.steps + 1):
             distance = k + objective.skip
             weight = predictor.weight.chunk(objective.steps)[k - 1]  # pyright: ignore
-            anchors = [(b, row, column) for b in range(len(z)) for row in range(5 - distance) for column in range(5)]
+            anchors = [
+                (b, row, column)
+                for b in range(len(z))
+                for row in range(5 - distance)
+                for column in range(5)
+            ]
             targets = []
             for b, row, column in anchors:
                 r, c = place(row + distance, column)
                 targets.append(weight @ z[b, :, r, c])
-            negatives = torch.randint(len(anchors), (len(anchors), objective.negatives), generator=generator)
+            negatives = torch.randint(
+                len(anchors), (len(anchors), objective.negatives), generator=generator
+            )
             of_anchors = []
             for i, (b, row, column) in enumerate(anchors):
                 r, c = place(row, column)
                 context = z[b, :, r, c]
-                logits = torch.stack([context @ targets[i], *(context @ targets[j] for j in negatives[i])])
+                logits = torch.stack(
+                    [context @ targets[i], *(context @ targets[j] for j in negatives[i])]
+                )
                 of_anchors.append(-(logits[0] - logits.logsumexp(0)))
             losses.append(torch.stack(of_anchors).mean())
     return torch.stack(losses).mean()
@@ -52,8 +63,12 @@ def made(spec: StageSpec = MAP, **changes: Any) -> PatchInfoNCE:
 
 
 @pytest.mark.parametrize("skip", [0, 1])
-@pytest.mark.parametrize("directions", [["down"], ["up"], ["right"], ["left"], ["down", "up", "right", "left"]])
-def test_value_and_gradient_equal_a_plain_loop_over_anchors(skip: int, directions: list[Any]) -> None:
+@pytest.mark.parametrize(
+    "directions", [["down"], ["up"], ["right"], ["left"], ["down", "up", "right", "left"]]
+)
+def test_value_and_gradient_equal_a_plain_loop_over_anchors(
+    skip: int, directions: list[Any]
+) -> None:
     objective = made(skip=skip, directions=directions).double()
     z = torch.randn(3, 4, 5, 5, dtype=torch.float64, requires_grad=True)
     seed = torch.random.get_rng_state()
@@ -61,12 +76,18 @@ def test_value_and_gradient_equal_a_plain_loop_over_anchors(skip: int, direction
     torch.random.set_rng_state(seed)
     expected = plain_loss(objective, z)
     leaves = [z, *objective.parameters()]
-    assert_same_value_and_gradient(loss, expected, leaves, value=(1e-12, 1e-14), gradient=(1e-10, 1e-13))
+    assert_same_value_and_gradient(
+        loss, expected, leaves, value=(1e-12, 1e-14), gradient=(1e-10, 1e-13)
+    )
 
 
 def test_patches_are_judged_as_the_map_of_their_means() -> None:
     maps = torch.randn(3 * 25, 4, 2, 2)
-    grid = torch.stack([patch.mean(dim=(1, 2)) for patch in maps]).reshape(3, 5, 5, 4).permute(0, 3, 1, 2)
+    grid = (
+        torch.stack([patch.mean(dim=(1, 2)) for patch in maps])
+        .reshape(3, 5, 5, 4)
+        .permute(0, 3, 1, 2)
+    )
     cut, whole = made(CUT), made(MAP)
     whole.load_state_dict(cut.state_dict())
     seed = torch.random.get_rng_state()
@@ -77,7 +98,10 @@ def test_patches_are_judged_as_the_map_of_their_means() -> None:
 
 def test_an_untrained_encoder_sits_at_the_logarithm_of_seventeen() -> None:
     network = BlockwiseModule(
-        PatchInfoNCE, backbone="gim_resnet34", backbone_kwargs={"in_chans": 1, "layers": [1, 1, 1]}, patches=Patches()
+        PatchInfoNCE,
+        backbone="gim_resnet34",
+        backbone_kwargs={"in_chans": 1, "layers": [1, 1, 1]},
+        patches=Patches(),
     )
     batch = Batch([torch.randn(4, 1, 64, 64)], torch.zeros(4), torch.arange(4))
     views: Any = batch.views
@@ -88,7 +112,9 @@ def test_an_untrained_encoder_sits_at_the_logarithm_of_seventeen() -> None:
 
 
 def test_training_on_patterns_that_go_on_downwards_beats_chance() -> None:
-    pattern = torch.nn.functional.one_hot(torch.arange(12) % 4, 4).float()  # what a column shows, from top to bottom
+    pattern = torch.nn.functional.one_hot(
+        torch.arange(12) % 4, 4
+    ).float()  # what a column shows, from top to bottom
     z = pattern.reshape(12, 4, 1, 1).expand(12, 4, 5, 5)
     objective = made(negatives=4)
     optimizer = torch.optim.Adam(objective.parameters(), lr=0.1)
@@ -140,12 +166,21 @@ def test_with_a_context_network_the_mean_context_is_published() -> None:
 
 
 def test_a_grid_that_is_too_small_says_how_many_steps_fit() -> None:
-    with pytest.raises(UserError, match="layer1 has a grid of 5 rows, so at most 3 steps with skip 1"):
+    with pytest.raises(
+        UserError, match="layer1 has a grid of 5 rows, so at most 3 steps with skip 1"
+    ):
         made(steps=4)([torch.randn(3, 4, 5, 5)], BATCH)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"skip": -1}, {"negatives": 0}, {"directions": []}, {"directions": ["sideways"]}]
+    "wrong",
+    [
+        {"steps": 0},
+        {"skip": -1},
+        {"negatives": 0},
+        {"directions": []},
+        {"directions": ["sideways"]},
+    ],
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="PatchInfoNCE needs steps >= 1"):

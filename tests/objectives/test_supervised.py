@@ -4,7 +4,14 @@ import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from small import assert_same_value_and_gradient, small_batch, small_data, small_network, small_trainer, weights
+from small import (
+    assert_same_value_and_gradient,
+    small_batch,
+    small_data,
+    small_network,
+    small_trainer,
+    weights,
+)
 
 from blocklearn import BlockwiseModule, ExpandPooling, StageSpec, Supervised, UserError
 
@@ -26,7 +33,9 @@ def test_value_and_gradient_equal_the_plain_formula(views: int, smoothing: float
         for sample, label in zip(view, batch.label, strict=True):
             logits = objective.classifier.weight @ sample.mean((1, 2)) + objective.classifier.bias
             likelihood = logits - logits.exp().sum().log()
-            expected = expected - (1 - smoothing) * likelihood[label] - smoothing * likelihood.mean()
+            expected = (
+                expected - (1 - smoothing) * likelihood[label] - smoothing * likelihood.mean()
+            )
     expected = expected / (6 * views)
     assert_same_value_and_gradient(loss, expected, [*features, *objective.parameters()])
 
@@ -48,7 +57,9 @@ def test_accuracy_is_the_share_of_views_whose_label_is_likeliest() -> None:
 def test_a_label_out_of_range_is_the_data_sets_fault(label: int) -> None:
     batch = small_batch(6)
     batch.label[:2] = label
-    with pytest.raises(UserError, match=r"2 samples of this batch have labels outside 0 to 2 .* take labelled data"):
+    with pytest.raises(
+        UserError, match=r"2 samples of this batch have labels outside 0 to 2 .* take labelled data"
+    ):
         Supervised(SPEC, num_classes=3)([view.float() for view in maps(2)], batch)
 
 
@@ -79,12 +90,17 @@ def instantiate(model: dict[str, object] | None, folder: Path, *arguments: str) 
     parser.add_class_arguments(BlockwiseModule, "model")
     path = folder / "model.yaml"
     path.write_text(yaml.safe_dump({"model": model or {}}))
-    small = ["--model.backbone=resnet18", "--model.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}"]
+    small = [
+        "--model.backbone=resnet18",
+        "--model.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
+    ]
     return parser.instantiate(parser.parse_args([f"--config={path}", *small, *arguments])).model
 
 
 def test_the_command_line_chooses_it_in_two_words(tmp_path: Path) -> None:
-    network = instantiate(None, tmp_path, "--model.objective=Supervised", "--model.objective.num_classes=10")
+    network = instantiate(
+        None, tmp_path, "--model.objective=Supervised", "--model.objective.num_classes=10"
+    )
     for block in network.walked:
         assert isinstance(block.objective, Supervised)
         assert block.objective.num_classes == 10
@@ -97,7 +113,10 @@ def test_yaml_sets_it_beside_a_self_supervised_one(tmp_path: Path) -> None:
             "init_args": {
                 "weights": [0.5, 1.0],
                 "objectives": [
-                    {"class_path": "blocklearn.objectives.Supervised", "init_args": {"num_classes": 5}},
+                    {
+                        "class_path": "blocklearn.objectives.Supervised",
+                        "init_args": {"num_classes": 5},
+                    },
                     {
                         "class_path": "blocklearn.objectives.JointEmbedding",
                         "init_args": {
@@ -116,7 +135,9 @@ def test_yaml_sets_it_beside_a_self_supervised_one(tmp_path: Path) -> None:
     network = instantiate(model, tmp_path)
     batch = small_batch()
     for block, later in zip(network.walked, network.walked[1:], strict=False):
-        assert {p.data_ptr() for p in block.parameters()}.isdisjoint(p.data_ptr() for p in later.parameters())
+        assert {p.data_ptr() for p in block.parameters()}.isdisjoint(
+            p.data_ptr() for p in later.parameters()
+        )
     metrics = network.walked[0].local_step(batch.views, batch).metrics
     assert metrics.keys() == {
         *(f"supervised/{name}" for name in ("loss", "accuracy")),

@@ -7,8 +7,15 @@ import torch
 from small import assert_same_value_and_gradient
 from torch import Tensor
 
-from blocklearn import Batch, BlockwiseModule, RecurrentContext, StageSpec, TemporalInfoNCE, UserError
-from blocklearn.objectives.contrast import own_generator
+from blocklearn import (
+    Batch,
+    BlockwiseModule,
+    RecurrentContext,
+    StageSpec,
+    TemporalInfoNCE,
+    UserError,
+)
+from blocklearn.objectives.infonce import own_generator
 from blocklearn.objectives.temporal_infonce import NegativeDraw
 
 SPEC = StageSpec("conv5", channels=4, stride=160, layout="NCL")
@@ -21,8 +28,8 @@ def made(**changes: Any) -> TemporalInfoNCE:
 
 
 def plain_loss(objective: TemporalInfoNCE, z: Tensor) -> Tensor:
-    """Anchor by anchor, with the negatives as the released code's methods 0, 1 and 2 choose them, written out in vectors.
-    `z` is `(B, C, T)`; the draws are those that the objective makes."""
+    """Anchor by anchor, with the negatives as the released code's methods 0, 1 and 2 choose them,
+    written out in vectors. `z` is `(B, C, T)`; the draws are those that the objective makes."""
     context = z if objective.context is None else objective.context(z)
     count, length = len(z), z.shape[2]
     generator = own_generator(z.device)
@@ -43,7 +50,9 @@ def plain_loss(objective: TemporalInfoNCE, z: Tensor) -> Tensor:
         anchors = [(b, t) for b in range(count) for t in range(begin, begin + window - k)]
         positives = [z[b, :, t + k] for b, t in anchors]
         if objective.sampling == "cyclic":
-            offsets = torch.randint(1, len(anchors), (len(anchors), objective.negatives), generator=generator)
+            offsets = torch.randint(
+                1, len(anchors), (len(anchors), objective.negatives), generator=generator
+            )
         of_anchors = []
         for i, (b, t) in enumerate(anchors):
             if objective.sampling == "cyclic":
@@ -62,7 +71,9 @@ def plain_loss(objective: TemporalInfoNCE, z: Tensor) -> Tensor:
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("window", [None, 6])
 @pytest.mark.parametrize("context", [None, partial(RecurrentContext, hidden=3)])
-def test_value_and_gradient_equal_a_plain_loop_over_anchors(sampling: Any, window: int | None, context: Any) -> None:
+def test_value_and_gradient_equal_a_plain_loop_over_anchors(
+    sampling: Any, window: int | None, context: Any
+) -> None:
     objective = made(sampling=sampling, window=window, context=context).double()
     z = torch.randn(3, 4, 9, dtype=torch.float64, requires_grad=True)
     seed = torch.random.get_rng_state()
@@ -70,7 +81,9 @@ def test_value_and_gradient_equal_a_plain_loop_over_anchors(sampling: Any, windo
     torch.random.set_rng_state(seed)
     expected = plain_loss(objective, z)
     leaves = [z, *objective.parameters()]
-    assert_same_value_and_gradient(loss, expected, leaves, value=(1e-12, 1e-14), gradient=(1e-10, 1e-13))
+    assert_same_value_and_gradient(
+        loss, expected, leaves, value=(1e-12, 1e-14), gradient=(1e-10, 1e-13)
+    )
 
 
 def test_the_prediction_heads_have_the_published_number_of_weights() -> None:
@@ -94,12 +107,16 @@ def test_an_untrained_encoder_sits_at_the_logarithm_of_eleven() -> None:
     for block in network.walked:
         with torch.no_grad():
             output = block.local_step(views, batch)
-        assert float(output.loss) == pytest.approx(math.log(11), abs=0.02 if block.index else 0.3), block.name
+        assert float(output.loss) == pytest.approx(
+            math.log(11), abs=0.02 if block.index else 0.3
+        ), block.name
         views = output.features
 
 
 def cyclic_draw(step: int) -> tuple[Tensor, Tensor]:
-    draw = NegativeDraw(count=2, length=10, run=slice(3, 9), negatives=200, generator=torch.Generator())
+    draw = NegativeDraw(
+        count=2, length=10, run=slice(3, 9), negatives=200, generator=torch.Generator()
+    )
     own = torch.tensor([b * 10 + t + step for b in range(2) for t in range(3, 9 - step)])
     return draw.cyclic(step), own
 
@@ -152,7 +169,9 @@ def test_maps_are_refused_when_the_network_is_built() -> None:
         TemporalInfoNCE(StageSpec("layer1", 4, 4))
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"negatives": 0}, {"sampling": "all"}, {"window": 3}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"negatives": 0}, {"sampling": "all"}, {"window": 3}]
+)
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="TemporalInfoNCE needs steps >= 1"):
         made(**wrong)

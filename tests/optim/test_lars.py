@@ -17,7 +17,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def make_params() -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = [(4, 3), (5,), (2, 3, 3, 3), (7, 2)]
-    params = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+    params = [
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in shapes
+    ]
     with torch.no_grad():
         params[3].zero_()  # a zero weight has no norm to adapt to
     params[2].data = params[2].data.contiguous(memory_format=torch.channels_last)
@@ -75,7 +78,9 @@ def test_the_momentum_is_saved_and_restored() -> None:
     assert torch.equal(trained(4, None), trained(4, 1))
 
 
-@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"momentum": 1.0}, {"eta": 0.0}, {"weight_decay": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"lr": 0.0}, {"momentum": 1.0}, {"eta": 0.0}, {"weight_decay": -1.0}]
+)
 def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="LARS needs"):
         LARS([torch.ones(1)], **wrong)

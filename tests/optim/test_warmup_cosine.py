@@ -5,7 +5,9 @@ import pytest
 from blocklearn import WarmupCosine
 
 
-@pytest.mark.parametrize(("step", "expected"), [(0, 0.0), (1, 1 / 40), (20, 0.5), (39, 39 / 40), (40, 1.0)])
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.0), (1, 1 / 40), (20, 0.5), (39, 39 / 40), (40, 1.0)]
+)
 def test_the_warm_up_is_linear_from_zero(step: int, expected: float) -> None:
     assert WarmupCosine(warmup_epochs=10).factor(step, 4, 100) == pytest.approx(expected)
 
@@ -17,7 +19,8 @@ def test_the_cosine_ends_at_the_final_factor() -> None:
 
 
 def test_the_curve_is_the_published_formula_per_batch() -> None:
-    # ImageNet at batch 2048: 625 batches an epoch, 300 epochs, 10 of warm-up, base 0.2 * 2048 / 256.
+    # ImageNet at batch 2048: 625 batches an epoch, 300 epochs, 10 of warm-up, base 0.2 * 2048 /
+    # 256.
     def published(step: int) -> float:
         base, warmup, total = 1.6, 6250, 187500
         if step < warmup:

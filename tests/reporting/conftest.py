@@ -10,7 +10,12 @@ from reporting.wandb_server import KEY
 def wandb_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """W&B with a key, and as it is for a new user otherwise."""
     monkeypatch.delenv("WANDB_MODE")
-    settings = {"API_KEY": KEY, "SILENT": "true", "ERROR_REPORTING": "false", "CONFIG_DIR": str(tmp_path / "settings")}
+    settings = {
+        "API_KEY": KEY,
+        "SILENT": "true",
+        "ERROR_REPORTING": "false",
+        "CONFIG_DIR": str(tmp_path / "settings"),
+    }
     for name, value in settings.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))

@@ -34,14 +34,17 @@ def test_a_run_that_begins_anew_drops_the_rows_of_one_that_died(tmp_path: Path) 
     assert steps(tmp_path) == ["3"]
 
 
-def test_a_run_that_goes_on_keeps_the_rows_before_its_batch_whichever_it_logs_first(tmp_path: Path) -> None:
+def test_a_run_that_goes_on_keeps_the_rows_before_its_batch_whichever_it_logs_first(
+    tmp_path: Path,
+) -> None:
     logged(tmp_path, range(6))
     logged(tmp_path, range(5, 7), begin=3)
     assert steps(tmp_path) == ["0", "1", "2", "5", "6"]
 
 
 @pytest.mark.parametrize(
-    "cut", [b"3,4.", b"3.5,4", b"9.5,1", b"\0" * 40, b"\xff\xfe,3\r\n", b"\0,\0\r\n9.0\r\n", b"1,2,3\r\n"]
+    "cut",
+    [b"3,4.", b"3.5,4", b"9.5,1", b"\0" * 40, b"\xff\xfe,3\r\n", b"\0,\0\r\n9.0\r\n", b"1,2,3\r\n"],
 )
 def test_a_row_that_a_crash_cut_is_left_out(tmp_path: Path, cut: bytes) -> None:
     logged(tmp_path, range(3))
@@ -61,7 +64,12 @@ def test_what_is_no_table_of_metrics_is_put_aside(tmp_path: Path) -> None:
 def test_a_new_name_makes_a_new_column_and_keeps_the_rows(tmp_path: Path) -> None:
     logger = logged(tmp_path, range(2))
     logger.log_metrics({"loss": 2.0, "accuracy": 0.5}, 2)
-    assert (tmp_path / "metrics.csv").read_text().split() == ["accuracy,loss,step", ",0.0,0", ",1.0,1", "0.5,2.0,2"]
+    assert (tmp_path / "metrics.csv").read_text().split() == [
+        "accuracy,loss,step",
+        ",0.0,0",
+        ",1.0,1",
+        "0.5,2.0,2",
+    ]
     assert os.listdir(tmp_path) == ["metrics.csv"]
 
 
@@ -96,7 +104,8 @@ def test_a_full_disk_is_named_and_leaves_whole_rows(tmp_path: Path) -> None:
         logger = logged(disk, range(3), note=1 / 3)
         fill(disk)
         with pytest.raises(
-            UserError, match=r"^cannot write .*/disk/metrics.csv: No space left on device; [\d,]+ bytes "
+            UserError,
+            match=r"^cannot write .*/disk/metrics.csv: No space left on device; [\d,]+ bytes ",
         ) as told:
             log_many(logger)
         assert "and 0 are free" in str(told.value)

@@ -13,7 +13,11 @@ from blocklearn.reporting.plots import plot_accuracy
 from blocklearn.reporting.results import ProbeResults, read_results, write_results
 from blocklearn.reporting.tables import print_comparison, print_probe, print_validation
 
-ROWS = [ProbeRow(f"layer{k}", k, feature, 0.1, 10, 50.0 + k, 90.0) for k in (1, 2) for feature in ("raw", "head")]
+ROWS = [
+    ProbeRow(f"layer{k}", k, feature, 0.1, 10, 50.0 + k, 90.0)
+    for k in (1, 2)
+    for feature in ("raw", "head")
+]
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -34,17 +38,29 @@ def test_a_resumed_run_keeps_the_rows_before_the_batch_it_goes_on_from(tmp_path:
     second = MetricsCSV(tmp_path)
     second.log_metrics({"loss": 30.0, "new": 1.0}, 3)
     rows = read(tmp_path)
-    assert [(row["step"], row["loss"]) for row in rows] == [("0", "0.0"), ("1", "1.0"), ("2", "2.0"), ("3", "30.0")]
+    assert [(row["step"], row["loss"]) for row in rows] == [
+        ("0", "0.0"),
+        ("1", "1.0"),
+        ("2", "2.0"),
+        ("3", "30.0"),
+    ]
 
 
 def test_the_probe_table_shows_every_row(capsys: pytest.CaptureFixture[str]) -> None:
     print_probe(ROWS, "digits")
     printed = capsys.readouterr().out
-    assert all(text in printed for text in ("1 layer1", "2 layer2", "global average", "pooling head", "51.00", "52.00"))
+    assert all(
+        text in printed
+        for text in ("1 layer1", "2 layer2", "global average", "pooling head", "51.00", "52.00")
+    )
 
 
-def test_the_comparison_has_a_dash_where_a_run_has_no_such_feature(capsys: pytest.CaptureFixture[str]) -> None:
-    print_comparison({"blockwise": ROWS, "end-to-end": [row for row in ROWS if row.feature == "raw"]}, "digits")
+def test_the_comparison_has_a_dash_where_a_run_has_no_such_feature(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_comparison(
+        {"blockwise": ROWS, "end-to-end": [row for row in ROWS if row.feature == "raw"]}, "digits"
+    )
     lines = [line for line in capsys.readouterr().out.splitlines() if "layer2" in line]
     assert len(lines) == 2
     assert "52.0 │" in lines[0]
@@ -52,11 +68,19 @@ def test_the_comparison_has_a_dash_where_a_run_has_no_such_feature(capsys: pytes
 
 
 def table_cells(printed: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
+    return [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in printed.splitlines()
+        if "│" in line
+    ]
 
 
 def test_the_comparison_marks_the_best_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    better = [replace(row, top1=row.top1 + (1 if row.index == 1 else -1)) for row in ROWS if row.feature == "raw"]
+    better = [
+        replace(row, top1=row.top1 + (1 if row.index == 1 else -1))
+        for row in ROWS
+        if row.feature == "raw"
+    ]
     print_comparison({"one": ROWS, "two": better, "same": better}, "digits")
     assert table_cells(capsys.readouterr().out) == [
         ["1 layer1", "global average", "51.0", "*52.0", "*52.0"],
@@ -66,8 +90,13 @@ def test_the_comparison_marks_the_best_of_a_line(capsys: pytest.CaptureFixture[s
     ]
 
 
-def test_other_stages_of_the_same_number_have_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
-    mine = [ProbeRow("conv1", 1, "raw", 0.1, 10, 30.0, 90.0), ProbeRow("conv1", 1, "mine", 0.1, 10, 31.0, 90.0)]
+def test_other_stages_of_the_same_number_have_lines_of_their_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mine = [
+        ProbeRow("conv1", 1, "raw", 0.1, 10, 30.0, 90.0),
+        ProbeRow("conv1", 1, "mine", 0.1, 10, 31.0, 90.0),
+    ]
     print_comparison({"one": ROWS[:1], "two": mine}, "digits")
     assert table_cells(capsys.readouterr().out) == [
         ["1 conv1", "global average", "-", "30.0"],
@@ -76,12 +105,18 @@ def test_other_stages_of_the_same_number_have_lines_of_their_own(capsys: pytest.
     ]
 
 
-def test_the_picture_shows_every_feature_at_its_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_picture_shows_every_feature_at_its_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (drawn.append(figure), path.touch()))
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, path, **_: (drawn.append(figure), path.touch())
+    )
     context = ProbeRow("layer2", 2, "context", 0.1, 10, 70.0, 90.0)
     plot_accuracy(
-        {"a": [*reversed(ROWS), context], "b": [replace(ROWS[0], stage="conv1", feature="mine")]}, "", tmp_path / "p"
+        {"a": [*reversed(ROWS), context], "b": [replace(ROWS[0], stage="conv1", feature="mine")]},
+        "",
+        tmp_path / "p",
     )
     (axes,) = drawn[0].axes
     lines = {line.get_label(): [list(data) for data in line.get_data()] for line in axes.lines}
@@ -96,7 +131,9 @@ def test_the_picture_shows_every_feature_at_its_stage(tmp_path: Path, monkeypatc
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
-    results = ProbeResults("run/last.ckpt", "digits", "speaker", 6, {"epochs": 3, "labelled_part": 0.1}, ROWS)
+    results = ProbeResults(
+        "run/last.ckpt", "digits", "speaker", 6, {"epochs": 3, "labelled_part": 0.1}, ROWS
+    )
     write_results(results, tmp_path / "results.json")
     assert read_results(tmp_path / "results.json") == results
     assert results.title == "Linear probes (speaker) with 10% of the labels on digits"
@@ -107,7 +144,9 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_results(tmp_path / "results.json").title == "Linear probes on digits"
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"rows": [{"stage": "layer1"}]}', '{"rows": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1]", '{"rows": [{"stage": "layer1"}]}', '{"rows": 3}']
+)
 def test_damaged_results_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(UserError, match=r"r.json is damaged, or not written by blocklearn test"):
@@ -121,7 +160,9 @@ def test_the_picture_is_a_png(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_wandb_can_be_switched_off_and_may_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_can_be_switched_off_and_may_be_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("WANDB_MODE")
     assert build_wandb(WandbSettings(mode="disabled"), tmp_path, {}, "fit") is None
     monkeypatch.setattr("blocklearn.reporting.loggers.find_spec", lambda name: None)
@@ -136,7 +177,9 @@ def test_wandb_is_online_only_where_a_key_is_known(
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_API_KEY", key)
-    monkeypatch.setattr("blocklearn.reporting.loggers.start_wandb", lambda *args: tried.append(args[1]))
+    monkeypatch.setattr(
+        "blocklearn.reporting.loggers.start_wandb", lambda *args: tried.append(args[1])
+    )
     build_wandb(WandbSettings(), tmp_path, {}, "fit")
     assert tried == [mode]
 
@@ -144,10 +187,19 @@ def test_wandb_is_online_only_where_a_key_is_known(
 def test_validation_is_a_line_a_block_in_the_blocks_order_without_single_steps(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    metrics = {f"block{k}/val_{name}": k / 8 for k in (1, 2, 10) for name in ("step1", "step12", "loss", "accuracy")}
+    metrics = {
+        f"block{k}/val_{name}": k / 8
+        for k in (1, 2, 10)
+        for name in ("step1", "step12", "loss", "accuracy")
+    }
     print_validation({**metrics, "block10/val_top1": 12345.6, "own": 3.0})
     printed = capsys.readouterr().out
-    assert [name.strip() for name in printed.splitlines()[2].split("┃")[1:-1]] == ["block", "loss", "accuracy", "top1"]
+    assert [name.strip() for name in printed.splitlines()[2].split("┃")[1:-1]] == [
+        "block",
+        "loss",
+        "accuracy",
+        "top1",
+    ]
     assert table_cells(printed) == [
         ["block1", "0.125", "0.125", "-"],
         ["block2", "0.25", "0.25", "-"],

@@ -14,7 +14,9 @@ def piece(kind: int, content: bytes) -> bytes:
 WHOLE = HEAD + piece(1, b"one") + piece(2, b"t") + piece(3, b"w") + piece(4, b"o")
 
 
-@pytest.mark.parametrize("cut", [b"", piece(1, b"three")[:-1], piece(1, b"three")[:5], piece(2, b"begun"), b"\0" * 50])
+@pytest.mark.parametrize(
+    "cut", [b"", piece(1, b"three")[:-1], piece(1, b"three")[:5], piece(2, b"begun"), b"\0" * 50]
+)
 def test_whole_records_end_before_what_was_cut(cut: bytes) -> None:
     assert end_of_whole_records(WHOLE + cut) == len(WHOLE)
 
@@ -28,7 +30,10 @@ def test_the_end_of_a_block_is_filled_up() -> None:
 
 
 def test_only_the_files_of_the_run_are_mended_and_never_through_a_link(tmp_path: Path) -> None:
-    mine, other = (tmp_path / "wandb" / f"offline-run-2026-{name}" / f"run-{name}.wandb" for name in ("mine", "other"))
+    mine, other = (
+        tmp_path / "wandb" / f"offline-run-2026-{name}" / f"run-{name}.wandb"
+        for name in ("mine", "other")
+    )
     outside = tmp_path / "outside"
     for path in (mine, other, outside):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
-"""W&B against real servers in bad health, with its process killed, and on a full disk: the run goes on, the person is told
-once, and what was logged can be uploaded later."""
+"""W&B against real servers in bad health, with its process killed, and on a full disk: the run goes
+on, the person is told once, and what was logged can be uploaded later."""
 
 import os
 import shlex
@@ -33,7 +33,9 @@ def build(folder: Path, job: str = "fit", resume: bool = False) -> PatientWandbL
     return logger
 
 
-WIDE = {f"a_metric_with_a_long_name_{number}": 1 / 3 for number in range(60)}  # 3 kB; W&B writes blocks of 32 kB
+WIDE = {
+    f"a_metric_with_a_long_name_{number}": 1 / 3 for number in range(60)
+}  # 3 kB; W&B writes blocks of 32 kB
 
 
 def log(logger: PatientWandbLogger, steps: range, more: dict[str, float] | None = None) -> None:
@@ -43,7 +45,11 @@ def log(logger: PatientWandbLogger, steps: range, more: dict[str, float] | None 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Lines on stderr, without the address of the run."""
-    return [line for line in capsys.readouterr().err.splitlines() if not line.startswith("blocklearn: W&B: http")]
+    return [
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if not line.startswith("blocklearn: W&B: http")
+    ]
 
 
 def assert_says_how_to_sync(line: str, folder: Path) -> list[str]:
@@ -51,16 +57,26 @@ def assert_says_how_to_sync(line: str, folder: Path) -> list[str]:
     assert line.startswith("blocklearn: ")
     assert command[:3] == ["wandb", "sync", "--include-online"]
     assert command[3:]
-    assert all(Path(place).parent == folder / "wandb" and list(Path(place).glob("*.wandb")) for place in command[3:])
+    assert all(
+        Path(place).parent == folder / "wandb" and list(Path(place).glob("*.wandb"))
+        for place in command[3:]
+    )
     return command
 
 
 def synced(command: list[str]) -> WandbServer:
     """What a healthy server has once the command that the person was told was run."""
     with wandb_server() as healthy:
-        environment = {**os.environ, "WANDB_BASE_URL": healthy.url, "WANDB_API_KEY": KEY, "WANDB_SILENT": "false"}
+        environment = {
+            **os.environ,
+            "WANDB_BASE_URL": healthy.url,
+            "WANDB_API_KEY": KEY,
+            "WANDB_SILENT": "false",
+        }
         command = [str(Path(sys.executable).with_name("wandb")), *command[1:]]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert "ERROR" not in done.stderr, done.stderr
         return healthy
@@ -90,7 +106,9 @@ def test_the_end_of_a_run_is_recorded_with_its_exit_code(
     assert told(capsys) == []
 
 
-def test_a_run_that_lightning_saw_fail_is_recorded_as_failed(server: WandbServer, tmp_path: Path) -> None:
+def test_a_run_that_lightning_saw_fail_is_recorded_as_failed(
+    server: WandbServer, tmp_path: Path
+) -> None:
     logger = build(tmp_path)
     logger.finalize("failed")
     logger.finish()
@@ -129,7 +147,11 @@ def test_a_server_that_answers_only_whether_it_is_there_means_offline(
         log(logger, range(3))
         finish_wandb([logger], False)
     (line,) = told(capsys)
-    assert logged_steps(synced(assert_says_how_to_sync(line, tmp_path)), str(logger.version)) == [0, 1, 2]
+    assert logged_steps(synced(assert_says_how_to_sync(line, tmp_path)), str(logger.version)) == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_uploads_that_never_finish_are_left_for_later(
@@ -177,11 +199,16 @@ def test_a_service_that_is_killed_at_the_very_end_is_noticed(
     time.sleep(0.2)
     finish_wandb([logger], False)
     (line,) = told(capsys)
-    assert set(logged_steps(synced(assert_says_how_to_sync(line, tmp_path)), str(logger.version))) == set(range(5))
+    assert set(
+        logged_steps(synced(assert_says_how_to_sync(line, tmp_path)), str(logger.version))
+    ) == set(range(5))
 
 
 def test_whatever_is_raised_ends_wandb_only_and_is_told_once(
-    server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server: WandbServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tried: list[int] = []
 
@@ -234,11 +261,14 @@ def test_a_run_that_goes_on_offline_after_a_crash_is_put_together_by_wandb_sync(
     assert numbers == sorted(set(numbers)), "W&B drops a batch whose number it has had"
 
 
-def test_a_new_run_and_a_test_have_ids_of_their_own(wandb_key: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_new_run_and_a_test_have_ids_of_their_own(
+    wandb_key: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     wandb_key.setenv("WANDB_MODE", "offline")
     wandb_key.setattr(PatientWandbLogger, "start", lambda *_: None)
     first, probe, resumed, anew = (
-        build(tmp_path, job, resume) for job, resume in (("fit", False), ("test", True), ("fit", True), ("fit", False))
+        build(tmp_path, job, resume)
+        for job, resume in (("fit", False), ("test", True), ("fit", True), ("fit", False))
     )
     assert resumed.version == first.version
     assert len({first.version, probe.version, anew.version}) == 3
@@ -288,7 +318,9 @@ def test_a_disk_that_is_full_in_mid_run_is_told_once(
         log(logger, range(3, 2000))
         finish_wandb([logger], False)
     (line,) = told(capsys)
-    assert "could not write all of its files (No space left on device); metrics.csv is whole" in line
+    assert (
+        "could not write all of its files (No space left on device); metrics.csv is whole" in line
+    )
 
 
 ALONE = """
@@ -309,7 +341,11 @@ def test_python_exits_in_time_and_with_its_own_error_where_nobody_ended_the_run(
     with wandb_server(uploads=uploads) as server:
         environment = {**os.environ, "WANDB_BASE_URL": server.url}
         done = subprocess.run(
-            [sys.executable, "-c", ALONE, str(tmp_path)], env=environment, capture_output=True, timeout=60, check=False
+            [sys.executable, "-c", ALONE, str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 1
         assert done.stderr.count(b"RuntimeError: mine") == 1

@@ -14,7 +14,9 @@ def test_an_id_is_read_as_it_was_kept(tmp_path: Path) -> None:
     assert new_run_id() != new_run_id()
 
 
-@pytest.mark.parametrize("content", ["", "a/b", "../x", "a b", "a\nb", "a" * 65, "é", "a" * 100_000, "--flag?"])
+@pytest.mark.parametrize(
+    "content", ["", "a/b", "../x", "a b", "a\nb", "a" * 65, "é", "a" * 100_000, "--flag?"]
+)
 def test_what_a_stranger_put_there_is_no_id(tmp_path: Path, content: str) -> None:
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb" / "run_id").write_text(content)

@@ -12,9 +12,24 @@ from test_cli import SMALL
 
 def trial(server: WandbServer, folder: Path, *changes: str) -> subprocess.CompletedProcess[str]:
     """As an agent starts it: the run's id and the sweep's are in the environment."""
-    environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_SWEEP_ID": "sw33p", "WANDB_RUN_ID": "tr1al"}
-    command = [sys.executable, "-m", "blocklearn", "fit", *SMALL, f"--trainer.default_root_dir={folder}", *changes]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    environment = {
+        **os.environ,
+        "WANDB_BASE_URL": server.url,
+        "WANDB_SWEEP_ID": "sw33p",
+        "WANDB_RUN_ID": "tr1al",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "blocklearn",
+        "fit",
+        *SMALL,
+        f"--trainer.default_root_dir={folder}",
+        *changes,
+    ]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,9 +53,23 @@ def test_a_sweep_counts_a_trial_that_failed_as_failed(
         assert {run["name"] for run in server.runs} == {"tr1al"}
 
 
-def test_what_is_refused_outside_of_a_sweep_makes_no_run(wandb_key: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_refused_outside_of_a_sweep_makes_no_run(
+    wandb_key: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with wandb_server() as server:
         wandb_key.setenv("WANDB_BASE_URL", server.url)
-        command = [sys.executable, "-m", "blocklearn", "fit", *SMALL, "--model.gradient_clip_norm=-1"]
-        assert subprocess.run(command, capture_output=True, timeout=120, check=False, cwd=tmp_path).returncode == 1
+        command = [
+            sys.executable,
+            "-m",
+            "blocklearn",
+            "fit",
+            *SMALL,
+            "--model.gradient_clip_norm=-1",
+        ]
+        assert (
+            subprocess.run(
+                command, capture_output=True, timeout=120, check=False, cwd=tmp_path
+            ).returncode
+            == 1
+        )
         assert server.runs == []

@@ -1,4 +1,5 @@
-"""A server of W&B on this machine, in good health or not: what the client asks is kept, what it is told is made up."""
+"""A server of W&B on this machine, in good health or not: what the client asks is kept, what it is
+told is made up."""
 
 import json
 import threading
@@ -9,7 +10,14 @@ from typing import Any
 
 KEY = "0" * 40
 PROJECT = {"id": "p", "name": "blocklearn", "entity": {"id": "e", "name": "me"}}
-VIEWER = {"id": "u", "entity": "me", "username": "me", "email": None, "flags": "{}", "teams": {"edges": []}}
+VIEWER = {
+    "id": "u",
+    "entity": "me",
+    "username": "me",
+    "email": None,
+    "flags": "{}",
+    "teams": {"edges": []},
+}
 
 
 class WandbServer(ThreadingHTTPServer):
@@ -49,7 +57,10 @@ class WandbServer(ThreadingHTTPServer):
         for piece in self.streams.get(run, []):
             chunk = (piece.get("files") or {}).get("wandb-history.jsonl")
             if chunk:
-                rows |= {chunk["offset"] + at: json.loads(line) for at, line in enumerate(chunk["content"])}
+                rows |= {
+                    chunk["offset"] + at: json.loads(line)
+                    for at, line in enumerate(chunk["content"])
+                }
         return [rows[at] for at in sorted(rows)]
 
     def exit_codes(self, run: str) -> list[int]:
@@ -100,8 +111,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.runs.append(variables)
         name = variables.get("name")
         lines = len(self.server.history(str(name)))
-        run = {"id": "r", "name": name, "displayName": variables.get("displayName"), "description": "", "config": "{}"}
-        return {"bucket": {**run, "sweepName": "", "project": PROJECT, "historyLineCount": lines}, "inserted": True}
+        run = {
+            "id": "r",
+            "name": name,
+            "displayName": variables.get("displayName"),
+            "description": "",
+            "config": "{}",
+        }
+        return {
+            "bucket": {**run, "sweepName": "", "project": PROJECT, "historyLineCount": lines},
+            "inserted": True,
+        }
 
     def _resumed(self, run: str) -> dict[str, Any] | None:
         rows = self.server.history(run)
@@ -116,7 +136,15 @@ class _Handler(BaseHTTPRequestHandler):
             "config": "{}",
             "wandbConfig": json.dumps({"t": {}}),
         }
-        return {"id": "r", "name": run, "displayName": "x", "tags": [], "notes": "", **counts, **texts}
+        return {
+            "id": "r",
+            "name": run,
+            "displayName": "x",
+            "tags": [],
+            "notes": "",
+            **counts,
+            **texts,
+        }
 
     def _answer(self, content: dict[str, Any], delay: float | None = None) -> None:
         self.server.requests += 1

@@ -79,10 +79,12 @@ NAMES_A_CLASS = {
     "optimizer": at("model.optimizer", touch),
     "optimizer as text": at("model.optimizer", lambda folder: str(touch(folder))),
     "optimizer through our own modules": at(
-        "model.optimizer", lambda f: {**popen(f), "class_path": "blocklearn.demo.subprocess.Popen"}
+        "model.optimizer",
+        lambda f: {**popen(f), "class_path": "blocklearn.cli.demo.subprocess.Popen"},
     ),
     "optimizer through torch.optim": at(
-        "model.optimizer", lambda f: {**touch(f), "class_path": "torch.optim.lr_scheduler.types.FunctionType"}
+        "model.optimizer",
+        lambda f: {**touch(f), "class_path": "torch.optim.lr_scheduler.types.FunctionType"},
     ),
     "objective": at("model.objective", touch),
     "objectives": at("model.objectives", lambda folder: [touch(folder)] * 4),
@@ -97,7 +99,12 @@ NAMES_A_CLASS = {
         "model.objective",
         lambda f: {
             "class_path": "blocklearn.data.stored_views.store_views",
-            "init_args": {"folder": str(f / "checkpoints"), "batches": [], "count": 0, "fingerprint": ""},
+            "init_args": {
+                "folder": str(f / "checkpoints"),
+                "batches": [],
+                "count": 0,
+                "fingerprint": "",
+            },
         },
     ),
 }
@@ -125,9 +132,18 @@ def test_a_configuration_beside_a_checkpoint_runs_nothing(
         evil_backbone,
         at("model.backbone_kwargs.layers", lambda folder: [1_000_000, 1, 1, 1]),
         at("model.backbone_kwargs.channels", lambda folder: [40_000, 40_000, 8, 8]),
-        at("model.objective.init_args.projector.init_args.widths", lambda folder: [200_000, 200_000]),
+        at(
+            "model.objective.init_args.projector.init_args.widths",
+            lambda folder: [200_000, 200_000],
+        ),
     ],
-    ids=["code in the backbone's arguments", "a pickle as the backbone's weights", "layers", "channels", "projector"],
+    ids=[
+        "code in the backbone's arguments",
+        "a pickle as the backbone's weights",
+        "layers",
+        "channels",
+        "projector",
+    ],
 )
 def test_values_that_would_run_or_fill_the_memory_are_refused_quickly(
     received: Path, capsys: pytest.CaptureFixture[str], change: Change
@@ -139,15 +155,23 @@ def test_values_that_would_run_or_fill_the_memory_are_refused_quickly(
     assert line.startswith("blocklearn: error: ")
 
 
-def test_callbacks_loggers_and_folders_of_a_received_run_are_left_behind(received: Path, tmp_path: Path) -> None:
+def test_callbacks_loggers_and_folders_of_a_received_run_are_left_behind(
+    received: Path, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
-    keep = {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_args": {"setup": "os.system"}}
+    keep = {
+        "class_path": "lightning.pytorch.callbacks.LambdaCallback",
+        "init_args": {"setup": "os.system"},
+    }
 
     def change(config: dict[str, Any], folder: Path) -> None:
         config["trainer"] |= {
             "callbacks": [keep],
             "default_root_dir": str(elsewhere),
-            "logger": {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": str(elsewhere)}},
+            "logger": {
+                "class_path": "lightning.pytorch.loggers.CSVLogger",
+                "init_args": {"save_dir": str(elsewhere)},
+            },
             "plugins": [touch(folder)],
             "profiler": popen(folder),
         }
@@ -160,9 +184,14 @@ def test_callbacks_loggers_and_folders_of_a_received_run_are_left_behind(receive
 
 
 def test_an_own_part_passes_by_hand_or_where_the_configuration_is_trusted(
-    received: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    received: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "own_parts.py").write_text("from torch.optim import SGD\n\nclass Own(SGD):\n    pass\n")
+    (tmp_path / "own_parts.py").write_text(
+        "from torch.optim import SGD\n\nclass Own(SGD):\n    pass\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     own = {"class_path": "own_parts.Own", "init_args": {"lr": 0.1}}
     rewrite(received, at("model.optimizer", lambda folder: own))
@@ -178,7 +207,13 @@ def test_a_link_in_a_received_folder_leads_nowhere(
 ) -> None:
     target = tmp_path / "mine.txt"
     target.write_text("mine")
-    names = ["metrics.csv", "probe", "features.safetensors", ".features.safetensors.unfinished", "export"]
+    names = [
+        "metrics.csv",
+        "probe",
+        "features.safetensors",
+        ".features.safetensors.unfinished",
+        "export",
+    ]
     for name in names:
         path = received / name
         held = path.exists() and path.rename(tmp_path / "held")
@@ -196,7 +231,9 @@ def test_a_link_in_a_received_folder_leads_nowhere(
     assert target.read_text() == "mine"
 
 
-def test_a_hostile_checkpoint_removes_and_overwrites_nothing(received: Path, tmp_path: Path) -> None:
+def test_a_hostile_checkpoint_removes_and_overwrites_nothing(
+    received: Path, tmp_path: Path
+) -> None:
     """Whatever the states of callbacks name: the run goes on, and what they name stays."""
     victim, file = tmp_path / "victim", tmp_path / "other.ckpt"
     victim.mkdir()
@@ -220,19 +257,25 @@ def test_a_hostile_checkpoint_removes_and_overwrites_nothing(received: Path, tmp
     keep = "lightning.pytorch.callbacks.ModelCheckpoint"
     config = tmp_path / "keep.yaml"
     init = {"dirpath": str(received / "checkpoints"), "filename": "{step}", "every_n_epochs": 1}
-    config.write_text(yaml.safe_dump({"trainer": {"callbacks": [{"class_path": keep, "init_args": init}]}}))
+    config.write_text(
+        yaml.safe_dump({"trainer": {"callbacks": [{"class_path": keep, "init_args": init}]}})
+    )
     arguments = [f"--config={config}", "--trainer.max_epochs=3", "--resume=auto"]
     with pytest.warns(UserWarning, match="Please add the following callbacks"):
         assert fit(received, *arguments) == 0
     assert (victim / "thesis.tex").read_text() == "years"
     assert file.read_text() == "weights"
-    assert len(list((received / "checkpoints").iterdir())) == 2, "the ModelCheckpoint still removes its own"
+    assert len(list((received / "checkpoints").iterdir())) == 2, (
+        "the ModelCheckpoint still removes its own"
+    )
 
 
 STRUCTURES = {
     "a million layers": lambda s: s["backbone_kwargs"].update(layers=[1_000_000, 1, 1, 1]),
     "ten thousand layers": lambda s: s["backbone_kwargs"].update(layers=[10_000, 1, 1, 1]),
-    "more layers than numbers have": lambda s: s["backbone_kwargs"].update(layers=[10**18, 1, 1, 1]),
+    "more layers than numbers have": lambda s: s["backbone_kwargs"].update(
+        layers=[10**18, 1, 1, 1]
+    ),
     "wide channels": lambda s: s["backbone_kwargs"].update(channels=[50_000, 50_000, 8, 8]),
     "a file for its weights": lambda s: s["backbone_kwargs"].update(checkpoint_path="/etc/passwd"),
     "a text for its arguments": lambda s: s.update(backbone_kwargs="{}"),
@@ -278,14 +321,21 @@ def test_what_an_exported_file_says_of_its_network_is_not_believed(
     received: Path, capsys: pytest.CaptureFixture[str], metadata: dict[str, str]
 ) -> None:
     path = received / "backbone.safetensors"
-    honest = {"backbone": "resnet18", "backbone_kwargs": "{}", "blocks": "[]", "small_stem": "false"}
+    honest = {
+        "backbone": "resnet18",
+        "backbone_kwargs": "{}",
+        "blocks": "[]",
+        "small_stem": "false",
+    }
     save_file(load_file(path), path, {**honest, **metadata})
     assert run("export", str(path)) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("blocklearn: error: ")
 
 
-def test_weights_under_a_wrong_name_are_one_line(received: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_under_a_wrong_name_are_one_line(
+    received: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint, exported = received / "checkpoints" / "last.ckpt", received / "backbone.safetensors"
     shutil.copy(checkpoint, received / "a.safetensors")
     shutil.copy(exported, received / "b.ckpt")

@@ -9,7 +9,7 @@ import torch
 from small_disk import fill, make_read_only, small_disk
 from test_cli import fit
 
-from blocklearn.run_folder import RunFolder
+from blocklearn.runs.run_folder import RunFolder
 
 LONG = ["--trainer.max_epochs=300", "--trainer.log_every_n_steps=1"]
 
@@ -19,7 +19,9 @@ def the_error(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_a_full_or_read_only_disk_is_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_or_read_only_disk_is_told_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with small_disk(tmp_path, 1_000_000) as disk:
         fill(disk)
         assert fit(disk / "run") == 1

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from blocklearn import UserError
-from blocklearn.run_folder import shipped_configs
+from blocklearn.runs.run_folder import shipped_configs
 from blocklearn.runs.strict_yaml import read_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -28,7 +28,10 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
             "line 2: the tag 'tag:yaml.org,2002:python/object/apply:os.system'",
         ),
         ("a: !env HOME\n", "line 1: the tag '!env' is refused"),
-        ("trainer: {a: 1}\nmodel: {}\ntrainer: {b: 2}\n", "line 3: 'trainer' stands in line 1 already"),
+        (
+            "trainer: {a: 1}\nmodel: {}\ntrainer: {b: 2}\n",
+            "line 3: 'trainer' stands in line 1 already",
+        ),
         ("model:\n  noise: all\n  noise: none\n", "line 3: 'noise' stands in line 2 already"),
         ("", "is empty"),
         ("# nothing yet\n", "is empty"),
@@ -85,9 +88,15 @@ def test_a_file_that_is_no_text_or_not_there_is_named(tmp_path: Path) -> None:
 def test_plain_settings_aliases_and_merges_are_read(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("a: &a {x: 1, y: [1, 2]}\nb:\n  <<: *a\n  y: null\nc: *a\n")
-    assert read_yaml(path) == {"a": {"x": 1, "y": [1, 2]}, "b": {"x": 1, "y": None}, "c": {"x": 1, "y": [1, 2]}}
+    assert read_yaml(path) == {
+        "a": {"x": 1, "y": [1, 2]},
+        "b": {"x": 1, "y": None},
+        "c": {"x": 1, "y": [1, 2]},
+    }
 
 
-@pytest.mark.parametrize("path", sorted(shipped_configs().rglob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(shipped_configs().rglob("*.yaml")), ids=lambda path: path.name
+)
 def test_every_shipped_configuration_is_read(path: Path) -> None:
     assert read_yaml(path)

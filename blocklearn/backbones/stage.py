@@ -1,0 +1,124 @@
+"""Stages: the smallest pieces of a backbone, and what they hand on."""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from types import FunctionType, MethodType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from blocklearn.errors import UserError
+
+Layout = Literal["NCHW", "NHWC", "NLC", "NCL"]
+SHELL = "shell"  # a stage's name for what is left of the backbone itself, e.g. a ViT's embedding
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """What a stage hands on.
+
+    Attributes:
+        name: the timm name of its last module, e.g. `layer1`; `stem` for a stem alone.
+        channels: number of channels.
+        stride: pixels of the input image per position, e.g. 4; in sound, samples per position.
+        layout: order of the axes: `NCHW` is `(batch, channels, height, width)`, `NLC` is `(batch,
+            tokens, channels)`, `NCL` is `(batch, channels, time)`.
+        prefix_tokens: tokens before those of the positions, class token first; 0 but for `NLC`.
+        patch_grid: above 1 every image was cut into so many patches a side, and they lie along the
+            batch axis: image by image, row by row.
+    """
+
+    name: str
+    channels: int
+    stride: int
+    layout: Layout = "NCHW"
+    prefix_tokens: int = 0
+    patch_grid: int = 1
+
+    def as_map(self, features: Tensor) -> Tensor:
+        """Features as `(B, C, H, W)`, whatever their layout; prefix tokens are left out. Of patches
+        it is the mean of each, at its place in the grid; of sound, a map of one row.
+
+        Raises:
+            UserError: for a number of tokens that is no square.
+        """
+        if self.patch_grid > 1:
+            grid = (-1, self.patch_grid, self.patch_grid)
+            return self._average_positions(features).unflatten(0, grid).permute(0, 3, 1, 2)
+        if self.layout == "NCHW":
+            return features
+        if self.layout == "NCL":
+            return features.unsqueeze(2)
+        if self.layout == "NHWC":
+            return features.permute(0, 3, 1, 2)
+        tokens = features[:, self.prefix_tokens :].transpose(1, 2)
+        side = math.isqrt(tokens.shape[2])
+        if side * side != tokens.shape[2]:
+            raise UserError(
+                f"{self.name}: {tokens.shape[2]} tokens are no square map; use square images, or "
+                "TokenMeanPooling"
+            )
+        return tokens.unflatten(2, (side, side))
+
+    def average(self, features: Tensor) -> Tensor:
+        """The mean over all positions, and all patches of an image, `(B, C)`; prefix tokens are
+        left out."""
+        average = self._average_positions(features)
+        return (
+            average.unflatten(0, (-1, self.patch_grid**2)).mean(dim=1)
+            if self.patch_grid > 1
+            else average
+        )
+
+    def _average_positions(self, features: Tensor) -> Tensor:
+        if self.layout == "NLC":
+            return features[:, self.prefix_tokens :].mean(dim=1)
+        if self.layout == "NCL":
+            return features.mean(dim=2)
+        return features.mean(dim=(2, 3) if self.layout == "NCHW" else (1, 2))
+
+
+class Stage(nn.Sequential):
+    """A run of consecutive modules of a backbone.
+
+    Args:
+        spec: what it hands on.
+        modules: under timm's dotted names, in order.
+    """
+
+    def __init__(self, spec: StageSpec, modules: "OrderedDict[str, nn.Module]") -> None:
+        super().__init__(
+            OrderedDict((name.replace(".", "/"), module) for name, module in modules.items())
+        )
+        self.spec = spec
+        self.compiled = False
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile its forward pass, in place (`torch.compile`), at its first call, for the shapes
+        that it gets, and anew for others.
+
+        PyTorch keeps what it compiles by the code of a function. All modules share one, so that
+        stages would look to it like one function of changing shapes, and count together towards the
+        limit of recompilations; each has its own.
+        """
+        own = FunctionType(_call.__code__.replace(), _call.__globals__)
+        self._compiled_call_impl = torch.compile(
+            MethodType(own, self), *args, **{"dynamic": False, **kwargs}
+        )
+        self.compiled = True
+
+    def backbone_state_dict(self) -> dict[str, Tensor]:
+        """Its weights under the backbone's own names."""
+        return {backbone_name(name): tensor for name, tensor in self.state_dict().items()}
+
+
+def _call(stage: Stage, x: Tensor) -> Tensor:
+    return stage._call_impl(x)  # pyright: ignore[reportReturnType]
+
+
+def backbone_name(name: str) -> str:
+    """The backbone's name for a stage's weight: `layer1/0.conv1.weight` is
+    `layer1.0.conv1.weight`."""
+    return name.replace("/", ".").removeprefix(f"{SHELL}.")

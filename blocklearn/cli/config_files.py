@@ -1,0 +1,146 @@
+"""Which configuration files a command means. Nothing heavy is imported for it, so that a wrong name
+is told at once."""
+
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from blocklearn.cli.verbs import TRAINER_VERBS
+from blocklearn.errors import UserError
+from blocklearn.runs.received import received_settings
+from blocklearn.runs.run_folder import RunFolder, find_config, shipped_configs
+from blocklearn.runs.strict_yaml import read_yaml
+
+DEFAULT_CONFIG = "bt_digits.yaml"
+CONFIG_FLAGS = ("--config", "-c")
+OF_SETTINGS = {"trainer", "model", "probe", "wandb"}
+SECTIONS = (
+    "seed_everything",
+    "trainer",
+    "model",
+    "data",
+    "probe",
+    "wandb",
+    "resume",
+    "accept_changes",
+    "ckpt_path",
+)
+
+
+class Command(NamedTuple):
+    """What is asked for, with every configuration found.
+
+    Attributes:
+        args: for the parser.
+        received: the configuration beside the checkpoint, where the command reads it; what is taken
+            of it is the second of `args`.
+        by_hand: the configuration files that the user named.
+    """
+
+    args: list[str]
+    received: Path | None
+    by_hand: list[Path]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the user vouches for the configuration beside the checkpoint."""
+        return (_value_of("--trust_config", self.args) or "").lower() in ("true", "yes", "1")
+
+
+def locate_configs(args: list[str]) -> Command:
+    """Replace the names of shipped configurations by their paths, and supply a configuration where
+    none is given: what `received_settings` takes of the run's own for a checkpoint, scikit-learn's
+    digits for `fit`. Configurations without a `model` section, such as `probe_linear.yaml`, stack
+    upon the run's own too.
+
+    Raises:
+        UserError: for a file that is not there, or that `read_yaml` refuses; for a section that
+            there is not.
+    """
+    located: list[str] = []
+    named: list[Path] = []
+    expects_name = False
+    for arg in args:
+        flag, equals, name = arg.partition("=")
+        if expects_name or (flag in CONFIG_FLAGS and equals):
+            named.append(find_config(arg if expects_name else name))
+            located.append(str(named[-1]) if expects_name else f"--config={named[-1]}")
+        else:
+            located.append(arg)
+        expects_name = arg in CONFIG_FLAGS
+    if args[0] not in TRAINER_VERBS or {"-h", "--help"} & set(args):
+        return Command(located, None, named)
+    sections = {name for path in named for name in _sections(path)}
+    if "model" in sections:
+        return Command(located, None, named)
+    received = _config_of_run(args)
+    if named and not received:
+        raise UserError(
+            f"{named[-1].name} says nothing of a model: name a trained one with "
+            "--model.checkpoint, or a recipe with another --config before it"
+        )
+    _sections(received or _default_config(args))
+    located.insert(
+        1, f"--config={received_settings(received) if received else find_config(DEFAULT_CONFIG)}"
+    )
+    return Command(located, received, named)
+
+
+def _sections(config: Path) -> set[str]:
+    """The names of a configuration's sections.
+
+    Raises:
+        UserError: for one that there is not, with the nearest that there is.
+    """
+    content = read_yaml(config)
+    for name in OF_SETTINGS & content.keys():
+        if not isinstance(content[name], (dict, type(None))):
+            raise UserError(
+                f"config: {config}: {name} should hold settings as KEY: VALUE, it holds "
+                f"{content[name]!r}"
+            )
+    names = {str(name) for name in content}
+    for name in sorted(names - set(SECTIONS)):
+        near = get_close_matches(name, SECTIONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SECTIONS)}"
+        raise UserError(f"config: {config} has a section {name!r}, which there is not; {hint}")
+    return names
+
+
+def _config_of_run(args: list[str]) -> Path | None:
+    """The configuration of the run that wrote the checkpoint which is evaluated; None where there
+    is no checkpoint."""
+    checkpoint = _value_of("--model.checkpoint", args)
+    if not checkpoint or args[0] == "fit":
+        return None
+    own = RunFolder.of_checkpoint(Path(checkpoint)).config
+    if Path(checkpoint).exists() and not own.is_file():
+        raise UserError(
+            f"there is no {own} beside the checkpoint: name the run's configuration with --config"
+        )
+    return own if own.is_file() else None
+
+
+def _default_config(args: list[str]) -> Path:
+    chosen = sorted(
+        {arg.partition("=")[0] for arg in args}
+        & {"--data", "--model.backbone", "--model.objective"}
+    )
+    if chosen:
+        raise UserError(
+            f"{chosen[0]} needs a configuration to change: name one with --config, e.g. --config "
+            f"{DEFAULT_CONFIG}; shipped are "
+            f"{', '.join(sorted(path.name for path in shipped_configs().glob('*.yaml')))}"
+        )
+    print(f"No --config: taking {DEFAULT_CONFIG}.", file=sys.stderr)
+    return find_config(DEFAULT_CONFIG)
+
+
+def _value_of(flag: str, args: list[str]) -> str | None:
+    for position, arg in enumerate(args):
+        if arg == flag and position + 1 < len(args):
+            return args[position + 1]
+        if arg.startswith(f"{flag}="):
+            return arg.partition("=")[2]
+    return None

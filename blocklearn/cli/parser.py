@@ -1,0 +1,153 @@
+"""The parser of the command line: what it takes from jsonargparse otherwise, and how it
+complains."""
+
+import inspect
+import re
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import yaml
+from jsonargparse import Namespace, _typehints, set_parsing_settings
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning_utilities.core.enums import StrEnum
+
+from blocklearn.runs.received import refusal_of
+
+WORDY = (  # as jsonargparse says that none of several types fits
+    (r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - ", ""),
+    (r" Given value type: .*? Given value: ", ". Got value: "),
+    (r"<class '([^']*)'>|typing\.", r"\1"),
+)
+DENIED = re.compile(r"Importing '([\w.]+)' is not allowed")
+TRIED = tuple(f"- {words}" for words in ("Expected", "Does not validate", "Not a valid subclass"))
+
+
+def forget_defaults_of_exchanged_classes() -> None:
+    """Where a class is exchanged for another, jsonargparse keeps those arguments that the new one
+    takes too, defaults
+    included: `--data.recipe SmallImageViews` would crop as the recipe before it. Afterwards what
+        was set stays, and what
+    was only a default gives way to the new class's own. There is no public setting for it."""
+    keep = _typehints.discard_init_args_on_class_path_change
+
+    def keep_what_was_set(parser_or_action: Any, before: Any, value: Any) -> None:
+        if (
+            before
+            and before["class_path"]
+            and before.get("init_args")
+            and before["class_path"] != value["class_path"]
+        ):
+            extra = getattr(parser_or_action, "sub_add_kwargs", {})
+            defaults = _typehints.ActionTypeHint.get_class_parser(
+                before["class_path"], extra
+            ).get_defaults()
+            for name in list(
+                vars(before["init_args"])
+            ):  # a part within the part stays or goes as a whole
+                if name in defaults and _plain(defaults[name]) == _plain(before["init_args"][name]):
+                    before["init_args"].pop(name)
+        keep(parser_or_action, before, value)
+
+    _typehints.discard_init_args_on_class_path_change = keep_what_was_set
+
+
+def serialise_null_among_classes() -> None:
+    """In a list of classes, as `projectors` is, jsonargparse writes null as a text that it cannot
+    read again."""
+    serialise = _typehints.serialize_as_import_path
+    _typehints.serialize_as_import_path = lambda value: None if value is None else serialise(value)
+
+
+def write_names_of_enums() -> None:
+    """A default that is a text with a name, as `interval` of Lightning's Timer, is written as that
+    text."""
+    yaml.SafeDumper.add_multi_representer(
+        StrEnum, lambda dumper, value: dumper.represent_str(str(value.value))
+    )
+
+
+def _plain(value: Any) -> Any:
+    value = value.as_dict() if isinstance(value, Namespace) else value
+    return list(value) if isinstance(value, tuple) else value
+
+
+class CommandParser(LightningArgumentParser):
+    """Complains in one line, and names the nearest right key for a wrong one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    received: ClassVar[Path | None] = (
+        None  # the configuration that came with the checkpoint of this command
+    )
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        told = " ".join(str(message).split())
+        denied = DENIED.search(told)
+        if denied and self.received:
+            told = refusal_of(self.received, denied[1])
+        for pattern, plain in WORDY:
+            told = re.sub(pattern, plain, told)
+        print(f"blocklearn: error: {told}{self._suggest(told)}", file=sys.stderr)
+        sys.exit(2)
+
+    def _suggest(self, message: str) -> str:
+        unknown = re.search(r"unrecognized arguments: --([\w.]+)|[Oo]ption '([\w.]+)'", message)
+        if not unknown:
+            return ""
+        wrong = unknown.group(1) or unknown.group(2)
+        parts = _keys_of_parts()
+        known = {action.dest for action in self._actions} | parts.keys()
+        if self._subcommands_action is not None:
+            known |= {
+                action.dest
+                for sub in self._subcommands_action.choices.values()
+                for action in sub._actions
+            }
+        if wrong in ("target", "data.target", "data.init_args.target"):
+            return ". This data set has one labelling only, no targets to choose from"
+        if wrong in parts:
+            return (
+                ". It is for "
+                f"{', '.join(parts[wrong][:3])}{' and others' if len(parts[wrong]) > 3 else ''}"
+            )
+        near = get_close_matches(wrong, sorted(known), n=1, cutoff=0.6)
+        return f". Did you mean {near[0]}?" if near else ""
+
+
+def _keys_of_parts() -> dict[str, list[str]]:
+    """What the parts that are named by `class_path` take, and the names of those that take it."""
+    import blocklearn.data
+    import blocklearn.objectives
+    import blocklearn.optim
+
+    rooms = (blocklearn.data, blocklearn.objectives, blocklearn.optim)
+    taken: dict[str, list[str]] = {}
+    for name, part in ((name, getattr(room, name)) for room in rooms for name in room.__all__):
+        for key, value in inspect.signature(part).parameters.items():
+            if value.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                taken.setdefault(key, []).append(name)
+    return taken
+
+
+def first_reason(message: str) -> str:
+    """In one line, what a class itself complained of when jsonargparse built it: the first entry of
+    a list of all that was tried, with the line below it where the entry only announces it by a
+    colon. The whole message where there is none."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    for position, line in enumerate(lines):
+        if line.startswith("- ") and not line.startswith(TRIED):
+            until = next(
+                (end for end in range(position, len(lines)) if not lines[end].endswith(":")),
+                position,
+            )
+            return " ".join(part.removeprefix("- ") for part in lines[position : until + 1])
+    return message
+
+
+set_parsing_settings(instantiate_subclass_spec_in_any=False)  # `backbone_kwargs` are plain data
+forget_defaults_of_exchanged_classes()
+serialise_null_among_classes()
+write_names_of_enums()

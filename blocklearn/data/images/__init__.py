@@ -1,0 +1,1 @@
+"""Images: decoding, view recipes and data modules."""

@@ -1,0 +1,1 @@
+"""Sound: recordings, view recipes and data modules."""

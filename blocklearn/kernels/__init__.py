@@ -1,0 +1,1 @@
+"""Numerics: fast paths, each with its slow reference in the tests."""

@@ -1,0 +1,131 @@
+"""Where a run keeps its files, and where shipped configurations lie."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+
+from blocklearn.errors import UserError
+
+RESULTS = "results.json"  # in the folder of an evaluation
+UNTRAINED = (
+    "_untrained"  # ends the name of an evaluation of initial weights in the folder of a trained run
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def changes(self) -> Path:
+        """What was changed when the run went on."""
+        return self.path / "changes.csv"
+
+    @property
+    def backbone(self) -> Path:
+        return self.path / "backbone.safetensors"
+
+    @property
+    def features(self) -> Path:
+        return self.path / "features.safetensors"
+
+    @property
+    def probe(self) -> Path:
+        return self.path / "probe"
+
+    @property
+    def export(self) -> Path:
+        return self.path / "export"
+
+    def evaluation(self, name: str) -> Path:
+        """Where the results of an evaluation lie: `probe`, or beside it for one of another kind."""
+        return self.path / name
+
+    def probes(self) -> list[Path]:
+        """The results of all linear probes of the trained network, by name."""
+        found = sorted(self.path.glob(f"probe*/{RESULTS}"))
+        return [path for path in found if not path.parent.name.endswith(UNTRAINED)]
+
+    def latest_checkpoint(self) -> Path | None:
+        """The latest state: `last.ckpt`, or what an older version let Lightning save when SLURM
+        ended its job."""
+        found = [
+            path
+            for path in (self.last_checkpoint, *self.path.glob("hpc_ckpt_*.ckpt"))
+            if path.is_file()
+        ]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    def require_no_links(self) -> None:
+        """A run folder may come from a stranger, and a link in it could lead what is written
+        anywhere.
+
+        Raises:
+            UserError: naming the first of the folder's own entries that is a link.
+        """
+        for path in sorted(self.path.iterdir() if self.path.is_dir() else []):
+            if path.is_symlink():
+                raise UserError(
+                    f"{path} is a link to {path.readlink()}, and nothing is written through links "
+                    "in a run's folder: remove it, or name another folder with "
+                    "--trainer.default_root_dir"
+                )
+
+    @classmethod
+    def new(cls, name: str, parent: Path = Path("runs")) -> "RunFolder":
+        """A folder of its own for a new run: `runs/DATE_TIME_NAME`."""
+        stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+        candidates = [parent / stem, *(parent / f"{stem}_{count}" for count in range(2, 1000))]
+        for path in candidates:
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return cls(path)
+        raise UserError(f"cannot make a new folder {parent / stem}")
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> "RunFolder":
+        """The run that wrote `RUN/checkpoints/NAME.ckpt`; for a checkpoint elsewhere, the folder it
+        lies in."""
+        parent = checkpoint.parent
+        return cls(parent.parent if parent.name == "checkpoints" else parent)
+
+
+def shipped_configs() -> Path:
+    """Folder of the configurations that come with the package."""
+    package = Path(__file__).parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def find_config(name: str) -> Path:
+    """The file for `--config NAME`: that path, or the shipped configuration of that name.
+
+    Raises:
+        UserError: where there is neither; it names the nearest shipped one.
+    """
+    for candidate in (Path(name), shipped_configs() / name, shipped_configs() / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.name for path in shipped_configs().glob("*.yaml"))
+    near = get_close_matches(Path(name).name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(known)}"
+    raise UserError(
+        f"--config: no file {name} in {Path.cwd()} nor among the shipped configurations; {hint}"
+    )
