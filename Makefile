@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 LOCK := requirements.lock
 
-.PHONY: help setup locked lock demo test check bench docs clean
+.PHONY: help setup locked lock demo test check format build bench docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,13 +32,22 @@ lock: $(READY)  ## make requirements.lock anew, from what pyproject.toml allows 
 demo: $(READY)  ## blockwise against end to end and untrained on digits: a table and a picture, about 3 minutes
 	$(BIN)/blocklearn demo
 
-test: $(READY) check  ## lint, types and the test suite on the CPU
+test: $(READY) check  ## lint, types, spelling and the test suite on the CPU
 	$(BIN)/python -m pytest -n 2
 
-check: $(READY)  ## lint and types only
+check: $(READY)  ## lint, types and spelling only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/codespell
+
+format: $(READY)  ## mend what lint can mend by itself, and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: $(READY)  ## the source distribution and the wheel, in dist/
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet build
+	$(BIN)/python -m build
 
 bench: $(READY)  ## speed and memory against named baselines
 	$(BIN)/python -m benchmarks

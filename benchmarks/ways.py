@@ -97,7 +97,7 @@ def one_step(
     keep_graphs: bool,
     bf16: bool = False,
 ) -> None:
-    """The walk as `IsolatedWalk.training_step` makes it, without a trainer; or all forwards first,
+    """The walk as `LightningWalk.training_step` makes it, without a trainer; or all forwards first,
     and one backward."""
     views, losses = batch.views, []
     for block, optimizer in zip(network.walked, optimizers, strict=True):

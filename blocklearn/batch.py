@@ -1,5 +1,6 @@
 """What a data module hands to a model."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -13,8 +14,11 @@ class Batch(NamedTuple):
         label: `(B,)` integers, -1 where a sample has no label; `(1, T)`, one a frame, for probes of
             data with frame labels.
         index: `(B,)` position of each sample in its data set.
+        stored: one tensor per view that frozen blocks made of the images and that was kept, as they
+            hand it on; `views` are then left out.
     """
 
     views: list[Tensor]
     label: Tensor
     index: Tensor
+    stored: Sequence[Tensor] = ()

@@ -55,8 +55,8 @@ def two_processes(folder: Path) -> list[str]:
     return [
         *digits(folder),
         "--trainer.devices=2",
-        "--model.accumulate_batches=2",
-        "--model.gradient_clip_norm=5",
+        "--model.update.accumulate_batches=2",
+        "--model.update.gradient_clip_norm=5",
     ]
 
 

@@ -23,7 +23,7 @@ UNITS = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
 
 def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]]:
     """By name: a network, its data and what the Trainer is told."""
-    from small import small_data, small_network
+    from small import per_block, small_data, small_network
     from sounds import write_spoken_digits
 
     from blocklearn import (
@@ -61,10 +61,12 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
     def sound() -> Any:
         network = small_network(
             objective=partial(TemporalInfoNCE, steps=4, window=None),
-            objectives=[
-                None,
-                partial(TemporalInfoNCE, steps=4, context=partial(RecurrentContext, hidden=8)),
-            ],
+            per_block=per_block(
+                objective=[
+                    None,
+                    partial(TemporalInfoNCE, steps=4, context=partial(RecurrentContext, hidden=8)),
+                ]
+            ),
             backbone="gim_speech",
             backbone_kwargs={"channels": 8},
             blocks=[["conv1", "conv2", "conv3", "conv4", "conv5"], []],
@@ -83,7 +85,7 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
                 JointEmbedding,
                 pooling=partial(ExpandPooling, width=64),
                 projector=partial(Projector, widths=[32, 32]),
-                criterion=BarlowTwins(),
+                criterion=BarlowTwins,
             ),
             backbone="resnet50",
             backbone_kwargs={"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
@@ -98,31 +100,33 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
             Digits(batch_size=32, num_workers=0, image_size=16),
             {"limit_train_batches": 4},
         ),
-        "simclr": images(objective=judged_by(SimCLR())),
-        "vicreg": images(
-            objective=judged_by(VICReg()), gradient_clip_norm=0.5, accumulate_batches=2
-        ),
+        "simclr": images(objective=judged_by(SimCLR)),
+        "vicreg": images(objective=judged_by(VICReg), gradient_clip_norm=0.5, accumulate_batches=2),
         "supervised": images(objective=partial(Supervised, num_classes=10)),
         "loco": images(blocks=[["layer1", "layer2"], ["layer2", "layer3"], ["layer3", "layer4"]]),
         "per_unit": images(
             blocks="per_unit", backbone_kwargs={**UNITS, "layers": [2, 1, 1, 1]}, recompute="units"
         ),
         "per_block": images(
-            noise=[None, "channel", GaussianNoise("hw", 0.1), "all"],
-            objectives=[None, None, judged_by(SimCLR()), partial(Supervised, num_classes=10)],
-            lr_factors=[1.0, 0.5, 2.0, 1.0],
-            loss_weights=[1.0, 2.0, 1.0, 0.5],
-            recompute=["nothing", "cheap", "views", "units"],
+            per_block=per_block(
+                noise=["none", "channel", GaussianNoise("hw", 0.1), "all"],
+                objective=[None, None, judged_by(SimCLR), partial(Supervised, num_classes=10)],
+                lr_factor=[1.0, 0.5, 2.0, 1.0],
+                loss_weight=[1.0, 2.0, 1.0, 0.5],
+                recompute=["nothing", "cheap", "views", "units"],
+                stop_epoch=[1, None, None, 2],
+            ),
             trainer={"max_epochs": 2},
-            stop_epochs=[1, None, None, 2],
         ),
         "projectors": images(
-            projectors=[
-                None,
-                partial(Projector, widths=[8]),
-                None,
-                partial(Projector, widths=[8, 8]),
-            ]
+            per_block=per_block(
+                projector=[
+                    None,
+                    partial(Projector, widths=[8]),
+                    None,
+                    partial(Projector, widths=[8, 8]),
+                ]
+            )
         ),
         "sequential": images(schedule=Sequential(), trainer={"max_epochs": 4}),
         "cached": images(
@@ -145,7 +149,7 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
                 "num_heads": 2,
                 "drop_path_rate": 0.1,
             },
-            objective=judged_by(BarlowTwins(form="matrix")),
+            objective=judged_by(partial(BarlowTwins, form="matrix")),
         ),
         "sound": sound,
     }

@@ -1,6 +1,7 @@
 """Small networks, data and trainers for the tests."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from blocklearn import BarlowTwins, Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
+from blocklearn.blocks.settings import BlockSettings, NetworkOptions, UpdateOptions
 from blocklearn.data import Synthetic
 
 OBJECTIVE = partial(
     JointEmbedding,
     pooling=partial(ExpandPooling, width=24),
     projector=partial(Projector, widths=[16, 16]),
-    criterion=BarlowTwins(scale=0.1),
+    criterion=partial(BarlowTwins, scale=0.1),
 )
 
 
@@ -27,7 +29,31 @@ def small_network(**changes: Any) -> BlockwiseModule:
         "backbone": "resnet18",
         "backbone_kwargs": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
     }
-    return BlockwiseModule(**{**settings, **changes})
+    return network(**{**settings, **changes})
+
+
+def network(*args: Any, **changes: Any) -> BlockwiseModule:
+    """A `BlockwiseModule`, with what belongs into its groups of options named beside them."""
+    for group, kind in (("network", NetworkOptions), ("update", UpdateOptions)):
+        names = {entry.name for entry in fields(kind)} & changes.keys()
+        if names:
+            changes[group] = kind(**{name: changes.pop(name) for name in sorted(names)})
+    return BlockwiseModule(*args, **changes)
+
+
+def per_block(**lists: Any) -> dict[str, BlockSettings]:
+    """Settings of blocks from one entry per block, None for what is shared."""
+    count = len(next(iter(lists.values())))
+    return {
+        f"block{block + 1}": BlockSettings(
+            **{
+                name: entries[block]
+                for name, entries in lists.items()
+                if entries[block] is not None
+            }
+        )
+        for block in range(count)
+    }
 
 
 def small_batch(size: int = 6, pixels: int = 32, dtype: torch.dtype = torch.float32) -> Batch:

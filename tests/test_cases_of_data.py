@@ -17,7 +17,7 @@ SMALL = [
     "--data.image_size=32",
     "--data.batch_size=8",
     "--data.num_workers=0",
-    "--model.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
+    "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
     "--model.objective.pooling.width=16",
     "--model.objective.projector.widths=[16,16]",
     "--model.lr_schedule.warmup_epochs=0",
@@ -104,10 +104,11 @@ def test_photos_that_are_stored_upside_down_are_probed_upright(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("recipe", "remedy"),
     [
-        ("BarlowTwinsViews", "add in_chans: 3 to --model.backbone_kwargs\n"),
+        ("BarlowTwinsViews", "add in_chans: 3 to --model.network.backbone_kwargs\n"),
         (
             "CropViews",
-            "add in_chans: 3 to --model.backbone_kwargs, or set --data.recipe.greyscale true\n",
+            "add in_chans: 3 to --model.network.backbone_kwargs, or set --data.recipe.greyscale "
+            "true\n",
         ),
     ],
 )
@@ -120,7 +121,7 @@ def test_a_network_of_one_channel_is_told_what_this_recipe_can_do(
         lambda values, path: Image.fromarray((values * 255).astype(np.uint8)).save(path),
         ".png",
     )
-    one = "--model.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8], in_chans: 1}"
+    one = "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8], in_chans: 1}"
     arguments = [*SMALL, f"--data.root={root}", f"--data.recipe={recipe}", one]
     assert main(["fit", *arguments, f"--trainer.default_root_dir={tmp_path / 'run'}"]) == 1
     assert capsys.readouterr().err.endswith(

@@ -24,7 +24,7 @@ SMALL = [
     "--trainer.enable_progress_bar=false",
     "--trainer.log_every_n_steps=1",
     "--trainer.check_val_every_n_epoch=1",
-    "--model.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
+    "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
     "--model.objective.pooling.width=16",
     "--model.objective.projector.widths=[16,16]",
     "--data.batch_size=16",
@@ -378,20 +378,20 @@ def test_without_a_folder_every_run_gets_its_own(
         (
             ["--trainer.gradient_clip_val=1"],
             1,
-            "--model.gradient_clip_norm 1 does it block by block",
+            "--model.update.gradient_clip_norm 1 does it block by block",
         ),
         (
             ["--trainer.accumulate_grad_batches=2"],
             1,
-            "--model.accumulate_batches 2 does it block by block",
+            "--model.update.accumulate_batches 2 does it block by block",
         ),
         (
             ["--model.backbone=vgg11"],
             1,
-            "unexpected keyword argument 'layers'; they are set by --model.backbone_kwargs",
+            "unexpected keyword argument 'layers'; they are set by --model.network.backbone_kwargs",
         ),
         (
-            ["--model.backbone=vit_tiny_patch16_224", "--model.backbone_kwargs={}"],
+            ["--model.backbone=vit_tiny_patch16_224", "--model.network.backbone_kwargs={}"],
             1,
             "takes images of 224 pixels, the data makes 20: set --data.image_size 224, or",
         ),

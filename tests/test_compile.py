@@ -1,4 +1,4 @@
-"""`--model.compile true` with every network that a shipped recipe trains."""
+"""`--model.network.compile true` with every network that a shipped recipe trains."""
 
 import json
 from typing import Any

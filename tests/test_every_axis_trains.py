@@ -97,7 +97,7 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     kwargs = OWN_ENCODERS.get(kind, ONE_UNIT) | (
         {"in_chans": 1} if "in_chans" in model.get("backbone_kwargs", {}) else {}
     )
-    changes = [f"--model.backbone_kwargs={kwargs}"]
+    changes = [f"--model.network.backbone_kwargs={kwargs}"]
     changes += ["--model.lr_schedule.warmup_epochs=0"] if "ConstantLR" not in text else []
     changes += ["--model.objective.projector.widths=[8, 8]"] if "projector" in text else []
     if kind == "gim_speech":

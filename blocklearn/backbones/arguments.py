@@ -25,7 +25,7 @@ def require_plain_arguments(arguments: Mapping[str, Any]) -> None:
             raise UserError(
                 f"backbone: {name} in backbone_kwargs would read a file past all checks; weights "
                 "are named by --model.checkpoint, and timm's own are taken with "
-                "--model.pretrained true"
+                "--model.network.pretrained true"
             )
     require_plain(arguments, "backbone: backbone_kwargs")
 

@@ -52,7 +52,7 @@ def create_backbone(
         told = " ".join(str(error).split()) or f"an unexplained {type(error).__name__}"
         raise UserError(
             f"backbone: timm cannot build {name!r} with {kwargs}: {told}; they are set by "
-            "--model.backbone_kwargs "
+            "--model.network.backbone_kwargs "
             "('{}' for none)"
         ) from error
     _require_one_a_stage(backbone, kwargs)
@@ -71,8 +71,8 @@ def _require_meant(arguments: Mapping[str, Any]) -> None:
             and not all(type(n) is int and n >= 1 for n in numbers)
         ):
             raise UserError(
-                f"backbone: {key} of --model.backbone_kwargs is made of numbers from 1 on, got "
-                f"{value}"
+                f"backbone: {key} of --model.network.backbone_kwargs is made of numbers from 1 on, "
+                f"got {value}"
             )
         if (
             "drop" in key
@@ -80,7 +80,8 @@ def _require_meant(arguments: Mapping[str, Any]) -> None:
             and not all(n is None or _is_share(n) for n in numbers)
         ):
             raise UserError(
-                f"backbone: {key} of --model.backbone_kwargs is at least 0 and below 1, got {value}"
+                f"backbone: {key} of --model.network.backbone_kwargs is at least 0 and below 1, "
+                f"got {value}"
             )
 
 
@@ -109,8 +110,8 @@ def _require_one_a_stage(backbone: nn.Module, arguments: Mapping[str, Any]) -> N
         count = stages or len(next(iter(lists.values())))
         if len(value) != count:
             raise UserError(
-                f"backbone: {key} of --model.backbone_kwargs has {len(value)} entries for {count} "
-                f"stages, got {value}; give one a stage"
+                f"backbone: {key} of --model.network.backbone_kwargs has {len(value)} entries for "
+                f"{count} stages, got {value}; give one a stage"
             )
 
 
@@ -142,7 +143,8 @@ def _stem_names(backbone: nn.Module) -> Sequence[str]:
         # timm's ConvNeXt makes up for 2 in its next stage
         size = 1 if type(backbone).__name__ == "ConvNeXt" else 2
         hint = (
-            f"; make its patches smaller instead: --model.backbone_kwargs '{{patch_size: {size}}}'"
+            "; make its patches smaller instead: --model.network.backbone_kwargs "
+            f"'{{patch_size: {size}}}'"
             if patches
             else ""
         )

@@ -22,9 +22,10 @@ from timm.models import (
 )
 from torch import nn
 
+from blocklearn.backbones.layout import Layout
 from blocklearn.backbones.preact_resnet import PreActResNet
 from blocklearn.backbones.speech_encoder import SpeechEncoder
-from blocklearn.backbones.stage import SHELL, Layout, StageSpec
+from blocklearn.backbones.stage import SHELL, StageSpec
 from blocklearn.errors import UserError
 
 NamedModules = list[tuple[str, nn.Module]]
@@ -59,7 +60,7 @@ class Family:
     stem: Sequence[str]
     stages: Sequence[str]
     tail: Sequence[str] = ()
-    layout: Layout = "NCHW"
+    layout: Layout = Layout.NCHW
 
     def pieces(self, backbone: nn.Module) -> list[Piece]:
         stem = named(backbone, self.stem)
@@ -176,7 +177,9 @@ class VisionTransformerFamily(Family):
 
         def spec(name: str) -> StageSpec:
             stride = int(backbone.feature_info[0]["reduction"])  # pyright: ignore
-            return StageSpec(name, backbone.embed_dim, stride, "NLC", backbone.num_prefix_tokens)
+            return StageSpec(
+                name, backbone.embed_dim, stride, Layout.NLC, backbone.num_prefix_tokens
+            )
 
         pieces = [Piece(spec("stem"), [(SHELL, backbone)], False)]
         for count, (child, block) in enumerate(blocks, start=1):
@@ -214,18 +217,20 @@ FAMILIES: dict[type[nn.Module], Family] = {
     convnext.ConvNeXt: Family(("stem",), ("stages",), ("norm_pre",)),
     efficientnet.EfficientNet: EfficientNetFamily(CONV_STEM, ("blocks",), ("conv_head", "bn2")),
     mobilenetv3.MobileNetV3: EfficientNetFamily(CONV_STEM, ("blocks",)),
-    swin_transformer.SwinTransformer: Family(("patch_embed",), ("layers",), ("norm",), "NHWC"),
-    swin_transformer_v2.SwinTransformerV2: Family(("patch_embed",), ("layers",), ("norm",), "NHWC"),
+    swin_transformer.SwinTransformer: Family(("patch_embed",), ("layers",), ("norm",), Layout.NHWC),
+    swin_transformer_v2.SwinTransformerV2: Family(
+        ("patch_embed",), ("layers",), ("norm",), Layout.NHWC
+    ),
     resnetv2.ResNetV2: Family(("stem",), ("stages",), ("norm",)),
     vgg.VGG: VGGFamily((), ("features",)),
     densenet.DenseNet: DenseNetFamily(
         DENSE_STEM, (*DENSE_STAGES, "features.denseblock4"), ("features.norm5",)
     ),
     vision_transformer.VisionTransformer: VisionTransformerFamily(
-        (), ("blocks",), ("norm",), "NLC"
+        (), ("blocks",), ("norm",), Layout.NLC
     ),
     PreActResNet: Family(("stem",), ("layer1", "layer2", "layer3")),
-    SpeechEncoder: SoundFamily((), (), layout="NCL"),
+    SpeechEncoder: SoundFamily((), (), layout=Layout.NCL),
 }
 EXAMPLES = (
     "resnet50, resnet50d, resnetrs50, wide_resnet50_2, resnext50_32x4d, vgg16_bn, densenet121, "
@@ -261,8 +266,8 @@ def _lacks(kind: type[nn.Module], family: Family) -> UserError:
     stages = ", ".join(family.stages)
     return UserError(
         f"backbone: this {kind.__name__} lacks parts that others "
-        f"have{f' (its stages are {stages})' if stages else ''}: --model.backbone_kwargs must say "
-        "how deep and wide each stage is, at least 1"
+        f"have{f' (its stages are {stages})' if stages else ''}: --model.network.backbone_kwargs "
+        "must say how deep and wide each stage is, at least 1"
     )
 
 

@@ -1,17 +1,16 @@
 """Stages: the smallest pieces of a backbone, and what they hand on."""
 
-import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from types import FunctionType, MethodType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from blocklearn.backbones.layout import Layout
 from blocklearn.errors import UserError
 
-Layout = Literal["NCHW", "NHWC", "NLC", "NCL"]
 SHELL = "shell"  # a stage's name for what is left of the backbone itself, e.g. a ViT's embedding
 
 
@@ -33,9 +32,12 @@ class StageSpec:
     name: str
     channels: int
     stride: int
-    layout: Layout = "NCHW"
+    layout: Layout = Layout.NCHW
     prefix_tokens: int = 0
     patch_grid: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layout", Layout(self.layout))  # or its name
 
     def as_map(self, features: Tensor) -> Tensor:
         """Features as `(B, C, H, W)`, whatever their layout; prefix tokens are left out. Of patches
@@ -46,38 +48,22 @@ class StageSpec:
         """
         if self.patch_grid > 1:
             grid = (-1, self.patch_grid, self.patch_grid)
-            return self._average_positions(features).unflatten(0, grid).permute(0, 3, 1, 2)
-        if self.layout == "NCHW":
-            return features
-        if self.layout == "NCL":
-            return features.unsqueeze(2)
-        if self.layout == "NHWC":
-            return features.permute(0, 3, 1, 2)
-        tokens = features[:, self.prefix_tokens :].transpose(1, 2)
-        side = math.isqrt(tokens.shape[2])
-        if side * side != tokens.shape[2]:
+            patches = self.layout.average(features, self.prefix_tokens)
+            return patches.unflatten(0, grid).permute(0, 3, 1, 2)
+        try:
+            return self.layout.as_map(features, self.prefix_tokens)
+        except ValueError as error:
             raise UserError(
-                f"{self.name}: {tokens.shape[2]} tokens are no square map; use square images, or "
-                "TokenMeanPooling"
-            )
-        return tokens.unflatten(2, (side, side))
+                f"{self.name}: {error}; use square images, or TokenMeanPooling"
+            ) from error
 
     def average(self, features: Tensor) -> Tensor:
         """The mean over all positions, and all patches of an image, `(B, C)`; prefix tokens are
         left out."""
-        average = self._average_positions(features)
-        return (
-            average.unflatten(0, (-1, self.patch_grid**2)).mean(dim=1)
-            if self.patch_grid > 1
-            else average
-        )
-
-    def _average_positions(self, features: Tensor) -> Tensor:
-        if self.layout == "NLC":
-            return features[:, self.prefix_tokens :].mean(dim=1)
-        if self.layout == "NCL":
-            return features.mean(dim=2)
-        return features.mean(dim=(2, 3) if self.layout == "NCHW" else (1, 2))
+        average = self.layout.average(features, self.prefix_tokens)
+        if self.patch_grid > 1:
+            return average.unflatten(0, (-1, self.patch_grid**2)).mean(dim=1)
+        return average
 
 
 class Stage(nn.Sequential):

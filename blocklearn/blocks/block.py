@@ -1,10 +1,8 @@
 """A block: consecutive stages trained by one local objective."""
 
-import math
+import inspect
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,67 +11,20 @@ from blocklearn.backbones.stage import Stage, StageSpec
 from blocklearn.batch import Batch
 from blocklearn.blocks.lazy_views import LazyViews, ViewFeatures
 from blocklearn.blocks.noise import Noise
-from blocklearn.blocks.recompute import Recompute, run
+from blocklearn.blocks.recompute import run
+from blocklearn.blocks.settings import BlockSettings
 from blocklearn.errors import UserError
-from blocklearn.objectives.objective import Objective
+from blocklearn.objectives.objective import LocalBatch, Objective
 from blocklearn.seeding import keyed_generator, keyed_randomness
-from blocklearn.training.lightning_walk import IsolatedWalk
+from blocklearn.training.contract import STANDING, BlockOutput, Carried, Clock, cut_off
+from blocklearn.training.lightning_walk import LightningWalk
 from blocklearn.training.schedule import Schedule
 from blocklearn.training.update_rule import UpdateRule
 
 OBJECTIVE_STREAM, STAGES_STREAM = -1, -2  # where noise has the number of the view
 
 
-class BlockOutput(NamedTuple):
-    """What a block makes of a batch.
-
-    Attributes:
-        loss: scalar; its graph reaches this block's parameters, those of the stages it shares with
-            the block before, and no others.
-        metrics: detached scalars.
-        embeddings: detached, one a view.
-        features: the hand-over to the next block, detached, one map a view.
-    """
-
-    loss: Tensor
-    metrics: dict[str, Tensor]
-    embeddings: Sequence[Tensor]
-    features: list[Tensor]
-
-
-@dataclass(frozen=True)
-class BlockSettings:
-    """In what one block differs from the others.
-
-    Attributes:
-        lr_factor: on the learning rate, > 0.
-        loss_weight: on the loss before the gradient is taken, > 0; the log has the loss without it.
-        stop_epoch: the block learns from epochs before this one only, and its learning-rate curve
-            ends there; None for the whole run.
-        recompute: which activations its backward pass computes again rather than keeps
-            (`blocklearn.blocks.recompute`).
-    """
-
-    lr_factor: float = 1.0
-    loss_weight: float = 1.0
-    stop_epoch: int | None = None
-    recompute: Recompute = "cheap"
-
-    def __post_init__(self) -> None:
-        sound = all(0 < factor < math.inf for factor in (self.lr_factor, self.loss_weight))
-        if not sound or (self.stop_epoch is not None and self.stop_epoch < 1):
-            raise UserError(
-                "model: lr_factors and loss_weights must be positive and finite and stop_epochs "
-                f"at least 1, got {self.lr_factor}, {self.loss_weight} and {self.stop_epoch}"
-            )
-        if self.recompute not in get_args(Recompute):
-            raise UserError(
-                f"model: recompute is one of {', '.join(get_args(Recompute))}, got "
-                f"{self.recompute!r}"
-            )
-
-
-class Block(IsolatedWalk):
+class Block(LightningWalk):
     """Stages, noise and an objective. Inside a `BlockwiseModule` it only computes; given to a
     `Trainer` by itself, with batches whose views are the features of the block before, it is a walk
     of one.
@@ -82,17 +33,20 @@ class Block(IsolatedWalk):
         index: position among the blocks, from 0.
         stages: consecutive stages of the backbone, which this block owns; none for an objective on
             the frozen output of the block before.
-        objective: what the block optimises.
+        objective: what the block optimizes.
         noise: added to the block's output in training, before its own objective and before the
             hand-over.
         rule: how the block is updated when it is trained by itself.
         schedule: when it learns, when it is trained by itself.
-        settings: in what it differs from other blocks.
+        settings: in what it differs from other blocks; the objective and the noise are those above.
         borrowed: the last stages of the block before, which this block runs and trains too (LoCo,
             arXiv 2008.01342).
         lends: how many of its own last stages the next block borrows; the hand-over is taken before
             them, without noise.
         spec: of its output; null for that of its last stage.
+
+    Raises:
+        UserError: for an objective written for an earlier version.
     """
 
     def __init__(
@@ -109,6 +63,7 @@ class Block(IsolatedWalk):
         spec: StageSpec | None = None,
     ) -> None:
         super().__init__(rule or UpdateRule(), schedule)
+        _require_local_batch(objective)
         self.index = index
         self.stages = nn.ModuleList(stages)
         self.objective = objective
@@ -117,6 +72,7 @@ class Block(IsolatedWalk):
         self.borrowed = tuple(borrowed)  # a tuple, so that their parameters have one owner
         self.lends = lends
         self.spec = spec or stages[-1].spec
+        objective.bind(tuple(self.trained_stages))
 
     @property
     def name(self) -> str:
@@ -130,9 +86,9 @@ class Block(IsolatedWalk):
 
     @property
     def stage_names(self) -> str:
-        return (
-            "+".join(stage.spec.name for stage in self.trained_stages) or f"behind {self.spec.name}"
-        )
+        """Of the stages that it trains, for tables and messages."""
+        trained = "+".join(stage.spec.name for stage in self.trained_stages)
+        return trained or f"behind {self.spec.name}"
 
     @property
     def trained_stages(self) -> list[Stage]:
@@ -154,42 +110,45 @@ class Block(IsolatedWalk):
             x = stage(x)
         return x
 
-    def local_step(
-        self, views: Sequence[Tensor], batch: Batch, noise_keys: tuple[int, ...] = (), rank: int = 0
-    ) -> BlockOutput:
+    def local_step(self, carried: Carried, batch: Batch, clock: Clock = STANDING) -> BlockOutput:
         """Features, local loss and hand-over of one batch. Pure: it touches no trainer, logger or
         optimizer.
 
         Args:
-            views: the images, or the hand-over of the block before; cut off from any graph here.
+            carried: the images, or what the block before handed on; cut off from any graph here.
             batch: the batch they come from.
-            noise_keys: what noise, dropout and the objective's draws depend on beside block and
-                view: (seed, step).
-            rank: of this process, which draws for its own samples; an objective draws the same on
-                every process.
+            clock: when; noise, dropout and the objective's draws depend on its keys, on block and
+                view. Where there are several processes each draws for its own samples, but an
+                objective draws the same on all.
         """
-        keys = (*noise_keys, rank) if rank else noise_keys
-        with keyed_randomness(*noise_keys, self.index, OBJECTIVE_STREAM):
-            features = LazyViews(lambda number: self._features(views, number, keys), len(views))
-            loss, metrics, embeddings = self.objective(features, batch)
-            hand_over = features.hand_over()
-        return BlockOutput(loss, metrics, embeddings, hand_over)
+        with keyed_randomness(*clock.keys, self.index, OBJECTIVE_STREAM):
+            local, features = self._local_batch(carried, batch, clock)
+            loss, metrics, extras = self.objective(local)
+            views = features.hand_over()
+        return BlockOutput(loss, metrics, Carried(views, cut_off(extras)))
 
     @torch.no_grad()
-    def hand_over(self, views: Sequence[Tensor]) -> list[Tensor]:
-        """Features for the next block without loss or graph."""
-        return [self._features(views, number, ()).hand_over for number in range(len(views))]
+    def pass_on(self, carried: Carried, batch: Batch, clock: Clock = STANDING) -> Carried:
+        """What the next block gets where this one does not learn: without loss or graph."""
+        local, features = self._local_batch(carried, batch, clock._replace(learning=False))
+        return Carried(features.hand_over(), cut_off(self.objective.hand_on(local)))
+
+    def _local_batch(
+        self, carried: Carried, batch: Batch, clock: Clock
+    ) -> tuple[LocalBatch, LazyViews]:
+        keys = (*clock.keys, clock.rank) if clock.rank and clock.keys else clock.keys
+        inputs = [view.detach() for view in carried.views]
+        features = LazyViews(lambda number: self._features(inputs, number, keys), len(inputs))
+        return LocalBatch(features, batch, inputs, cut_off(carried.extras), clock), features
 
     def _features(
-        self, views: Sequence[Tensor], number: int, keys: tuple[int, ...]
+        self, inputs: Sequence[Tensor], number: int, keys: tuple[int, ...]
     ) -> ViewFeatures:
-        walk = partial(run, recompute=self.settings.recompute, last_view=number == len(views) - 1)
-        noise = (
-            partial(self._add_noise, keys=(*keys, self.index, number))
-            if self.noise and self.training
-            else None
-        )
-        x, stages = views[number].detach(), self.trained_stages
+        recompute = self.settings.recompute or "cheap"
+        walk = partial(run, recompute=recompute, last_view=number == len(inputs) - 1)
+        learns = self.noise and self.training
+        noise = partial(self._add_noise, keys=(*keys, self.index, number)) if learns else None
+        x, stages = inputs[number], self.trained_stages
         with keyed_randomness(
             *keys, self.index, number, STAGES_STREAM
         ):  # dropout, stochastic depth
@@ -202,3 +161,12 @@ class Block(IsolatedWalk):
     def _add_noise(self, x: Tensor, keys: tuple[int, ...]) -> Tensor:
         assert self.noise is not None
         return self.noise(x, keyed_generator(x.device, *keys), self.spec)
+
+
+def _require_local_batch(objective: Objective) -> None:
+    """Before 0.2 `forward` took the features and the batch apart."""
+    if len(inspect.signature(objective.forward).parameters) == 2:
+        raise UserError(
+            f"objective: {type(objective).__name__}.forward takes features and batch, since 0.2 it "
+            "takes one LocalBatch: write forward(self, local) and local.features, local.batch"
+        )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,26 +11,35 @@ from torch.optim import AdamW
 
 from blocklearn.backbones.create import create_backbone
 from blocklearn.backbones.cut import Grouping, cut_backbone, group_stages
-from blocklearn.backbones.patches import Patches
-from blocklearn.backbones.stage import StageSpec
+from blocklearn.backbones.stage import Stage, StageSpec
 from blocklearn.batch import Batch
-from blocklearn.blocks.block import Block, BlockSettings
+from blocklearn.blocks.block import Block
 from blocklearn.blocks.data_check import require_fit
+from blocklearn.blocks.features import FeatureSpec, feature_specs, frame_features, stage_features
 from blocklearn.blocks.noise import NoiseChoice, build_noise
+from blocklearn.blocks.old_arguments import accept_old_arguments
 from blocklearn.blocks.recompute import Recompute
+from blocklearn.blocks.settings import (
+    BlockSettings,
+    NetworkOptions,
+    SharedChoices,
+    UpdateOptions,
+    arguments_of,
+)
 from blocklearn.errors import UserError
 from blocklearn.objectives.objective import (
     NoObjective,
     Objective,
     ObjectiveFactory,
-    ProjectorFactory,
 )
 from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
-from blocklearn.training.finite import Policy
-from blocklearn.training.lightning_walk import IsolatedWalk
+from blocklearn.training.block_metric import BlockMetric
+from blocklearn.training.execution import Execution
+from blocklearn.training.lightning_walk import LightningWalk
 from blocklearn.training.schedule import Schedule
 from blocklearn.training.update_rule import OptimizerFactory, UpdateRule
 from blocklearn.weights.checkpoint import (
+    PUBLISHED,
     STRUCTURE,
     as_large_as,
     check_fit,
@@ -39,35 +48,16 @@ from blocklearn.weights.checkpoint import (
     read_checkpoint,
     read_weights,
 )
-from blocklearn.weights.external import KEPT_PARTS, load_published, sort_published
+from blocklearn.weights.external import file_name, load_published, sort_published
+from blocklearn.weights.structure import NetworkStructure
 
 
-class FeatureSpec(NamedTuple):
-    """A vector worth probing.
-
-    Attributes:
-        stage: name of the stage, e.g. `layer1`.
-        index: position of the stage, from 1.
-        kind: `raw`, `head` or `context`.
-        width: number of components.
-    """
-
-    stage: str
-    index: int
-    kind: str
-    width: int
-
-    @property
-    def key(self) -> str:
-        return f"{self.stage}/{self.kind}"
-
-
-class BlockwiseModule(IsolatedWalk):
+class BlockwiseModule(LightningWalk):
     """A timm backbone cut into blocks, each trained by an objective and an optimizer of its own.
 
     Args:
-        backbone: timm model name, e.g. `resnet50`.
         objective: builds one block's objective from the `StageSpec` of its last stage.
+        backbone: timm model name, e.g. `resnet50`.
         blocks: `per_stage`, `per_unit` (a block for every residual unit), `end_to_end`, or stage
             names block by block: `[[layer1], [layer2], [layer3, layer4]]`, with the stem apart
             `[[stem], [layer1], ...]`, finer `[[layer1.0], [layer1], ...]` (a stage is named by its
@@ -75,141 +65,90 @@ class BlockwiseModule(IsolatedWalk):
             [layer2, layer3], ...]` (LoCo, arXiv 2008.01342). `[]` is a block with an objective and
             no stage of its own, on the frozen output of the block before.
         noise: `none`, `all` (Gaussian, 0.25 of the tensor's standard deviation), `hw`, `height`,
-            `channel` (other spreads), or a `Noise`; for all blocks, or a list of one a block.
-        objectives: in place of `objective`, one a block; null for `objective`.
-        patches: cut images into overlapping patches, each of which passes the backbone by itself;
-            null for whole images.
+            `channel` (other spreads), or a `Noise`.
+        recompute: which activations a block's backward pass computes again rather than keeps, to
+            save memory: `nothing`; `cheap` (a stem that ends in a pooling; about 1 % of the time);
+            `views` (all views but the last, one view's graph at a time); `units` (every residual
+            unit). The result is the same.
+        per_block: in what single blocks differ, e.g. `{block2: {lr_factor: 0.5, noise: none}}`.
+        network: how the network is built.
         optimizer: builds one block's optimizer from its parameters; its `lr` is the peak of the
             curve.
         lr_schedule: learning-rate curve, a function of the batch count.
         schedule: which blocks learn when; every block from every batch where null.
-        lr_reference_batch: where set, the peak learning rate is the optimizer's times batch size /
-            this number.
-        gradient_clip_norm: largest gradient norm of a block, each block by itself; null for no
-            clipping.
-        accumulate_batches: an update every so many batches; `global_step` still counts batches.
-        identical_projectors: start the projectors of all blocks as copies of the first (arXiv
-            2302.01647, released code).
-        projectors: in place of the objective's projector, one a block; null for the objective's
-            own.
-        lr_factors: on the learning rate, one a block.
-        loss_weights: on the loss before the gradient is taken, one a block. It matters where a
-            stage is shared and under weight decay; an optimizer that adapts to the gradient's size
-            cancels most of it.
-        stop_epochs: a block learns from epochs before this one only, and its learning-rate curve
-            ends there; one a block, null for the whole run.
-        recompute: which activations a block's backward pass computes again rather than keeps, to
-            save memory: `nothing`; `cheap` (a stem that ends in a pooling; about 1 % of the time);
-            `views` (all views but the last, one view's graph at a time); `units` (every residual
-            unit). For all blocks, or a list of one a block. The result is the same.
-        compile: run every stage through `torch.compile`.
-        small_stem: keep the size of small images: stem convolution 3x3 with stride 1, no max-pool.
-        backbone_kwargs: passed to `timm.create_model`.
-        pretrained: start from timm's published weights.
-        channels_last: keep convolutions, and so the maps, in NHWC order in memory; often faster.
-        non_finite: where a block's loss or gradient is infinite or no number, `stop` the run, or
-            `skip` this block's update (`blocklearn.training.finite`).
-        non_finite_limit: dropped updates in a row of one block that stop the run all the same.
+        update: how a loss becomes an update: clipping, accumulation, what is not finite.
+        execution: which block runs when, and where; one after the other where null.
+        metrics: what else is logged of every block.
         checkpoint: a checkpoint of `blocklearn fit`, or a published file of weights, to load: what
             to probe, or where to start from.
 
     Raises:
-        UserError: for an unknown backbone, a cut that it does not have, a list that has not one
-            entry a block, or a checkpoint that does not fit.
+        UserError: for an unknown backbone, a cut that it does not have, settings for a block that
+            there is not, or a checkpoint that does not fit.
     """
 
+    @accept_old_arguments
     def __init__(
         self,
         objective: ObjectiveFactory,
         backbone: str = "resnet50",
         blocks: Grouping = "per_stage",
-        noise: NoiseChoice | list[NoiseChoice] = None,
+        noise: NoiseChoice = None,
+        recompute: Recompute = "cheap",
+        per_block: dict[str, BlockSettings] | None = None,
+        network: NetworkOptions = NetworkOptions(),
         optimizer: OptimizerFactory = AdamW,
         lr_schedule: LRSchedule | None = None,
         schedule: Schedule | None = None,
-        lr_reference_batch: int | None = None,
-        gradient_clip_norm: float | None = None,
-        accumulate_batches: int = 1,
-        identical_projectors: bool = False,
-        objectives: list[ObjectiveFactory | None] | None = None,
-        projectors: list[ProjectorFactory | None] | None = None,
-        lr_factors: list[float] | None = None,
-        loss_weights: list[float] | None = None,
-        stop_epochs: list[int | None] | None = None,
-        recompute: Recompute | list[Recompute] = "cheap",
-        compile: bool = False,
-        small_stem: bool = False,
-        patches: Patches | None = None,
-        backbone_kwargs: dict[str, Any] | None = None,
-        pretrained: bool = False,
-        channels_last: bool = False,
-        non_finite: Policy = "stop",
-        non_finite_limit: int = 10,
+        update: UpdateOptions = UpdateOptions(),
+        execution: Execution | None = None,
+        metrics: list[BlockMetric] | None = None,
         checkpoint: str | None = None,
     ) -> None:
-        rule = UpdateRule(
-            optimizer,
-            lr_schedule or WarmupCosine(),
-            lr_reference_batch,
-            gradient_clip_norm,
-            accumulate_batches,
-            non_finite,
-            non_finite_limit,
+        rule = UpdateRule(optimizer, lr_schedule or WarmupCosine(), **asdict(update))
+        super().__init__(rule, schedule, execution, metrics or ())
+        self.patches = network.patches
+        kwargs = dict(network.backbone_kwargs or {})
+        whole = create_backbone(backbone, network.pretrained, network.small_stem, **kwargs)
+        stages = cut_backbone(whole, blocks, self.patches)
+        shared = SharedChoices(objective, noise, recompute, per_block or {})
+        self.blocks = nn.ModuleList(self._put_together(stages, blocks, shared))
+        self.structure = NetworkStructure(
+            backbone,
+            [[stage.spec.name for stage in block.trained_stages] for block in self.walked],
+            kwargs,
+            network.small_stem,
+            asdict(self.patches) if self.patches else None,
         )
-        super().__init__(rule, schedule)
-        # as a checkpoint holds them
-        patches = Patches(**patches) if isinstance(patches, dict) else patches
-        network = create_backbone(backbone, pretrained, small_stem, **(backbone_kwargs or {}))
-        stages = cut_backbone(network, blocks, patches)
-        grouping = group_stages([stage.spec.name for stage in stages], blocks)
-        choices = one_a_block(
-            len(grouping),
-            objectives=objectives,
-            noise=noise,
-            projectors=projectors,
-            lr_factors=lr_factors or 1.0,
-            loss_weights=loss_weights or 1.0,
-            stop_epochs=stop_epochs,
-            recompute=recompute,
-        )
-        self.patches = patches
-        self.blocks = nn.ModuleList()
-        for index, (group, own) in enumerate(zip(grouping, choices, strict=True)):
-            shared = _shared(grouping, index)
-            spec = stages[max(position for part in grouping[: index + 1] for position in part)].spec
-            block = Block(
-                index,
-                [stages[position] for position in group[shared:]],
-                _build_objective(own["objectives"] or objective, spec, own["projectors"]),
-                build_noise(own["noise"]) if group else None,
-                self.rule,
-                self.schedule,
-                BlockSettings(
-                    own["lr_factors"], own["loss_weights"], own["stop_epochs"], own["recompute"]
-                ),
-                borrowed=[stages[position] for position in group[:shared]],
-                lends=_shared(grouping, index + 1),
-                spec=spec,
-            )
-            self.blocks.append(block)
-        self.structure = {
-            "backbone": backbone,
-            "backbone_kwargs": dict(backbone_kwargs or {}),
-            "small_stem": small_stem,
-            "patches": asdict(patches) if patches else None,
-            "blocks": [
-                [stage.spec.name for stage in block.trained_stages] for block in self.walked
-            ],
-        }
-        if compile:
+        if network.compile:
             for stage in stages:
                 stage.compile()
-        if identical_projectors:
+        if network.identical_projectors:
             self._copy_first_projector()
-        if channels_last:
+        if network.channels_last:
             self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if checkpoint is not None:
             self.load_checkpoint(checkpoint)
+
+    def _put_together(
+        self, stages: Sequence[Stage], blocks: Grouping, shared: SharedChoices
+    ) -> Iterator[Block]:
+        grouping = group_stages([stage.spec.name for stage in stages], blocks)
+        for index, (group, own) in enumerate(zip(grouping, shared.of(len(grouping)), strict=True)):
+            borrowed = _shared(grouping, index)
+            reached = max(position for part in grouping[: index + 1] for position in part)
+            yield Block(
+                index,
+                [stages[position] for position in group[borrowed:]],
+                _build_objective(own, stages[reached].spec),
+                build_noise(own.noise) if group else None,
+                self.rule,
+                self.schedule,
+                own,
+                borrowed=[stages[position] for position in group[:borrowed]],
+                lends=_shared(grouping, index + 1),
+                spec=stages[reached].spec,
+            )
 
     @property
     def walked(self) -> Sequence[Block]:
@@ -222,40 +161,18 @@ class BlockwiseModule(IsolatedWalk):
             x = block(x)
         return x
 
-    def feature_specs(self) -> list[FeatureSpec]:
-        """What `stage_features` makes, in its order: `raw`, the global average at the end of every
-        stage, and `head` or `context`, what the objective of a block publishes. Where an empty
-        block has the same as the block before, its stage is called `STAGE.BLOCK`."""
-        features: list[FeatureSpec] = []
-        index = 0
-        for block in self.walked:
-            for spec in block.specs:
-                index += 1
-                features.append(FeatureSpec(spec.name, index, "raw", spec.channels))
-            if block.objective.pooled_width is not None:
-                kind, width = block.objective.pooled_kind, block.objective.pooled_width
-                stage = block.published_at([spec.stage for spec in features if spec.kind == kind])
-                features.append(FeatureSpec(stage, index, kind, width))
-        return features
+    def feature_specs(self, frames: bool = False) -> list[FeatureSpec]:
+        """What `stage_features`, or `frame_features`, makes, in its order."""
+        return feature_specs(self.walked, frames)
 
     def stage_features(self, x: Tensor) -> Iterator[Tensor]:
         """Vectors worth probing, each `(B, width)`, as `feature_specs` lists them."""
-        for block in self.walked:
-            for stage in block.stages:
-                x = stage(x)
-                yield stage.spec.average(x)  # pyright: ignore
-            if block.objective.pooled_width is not None:
-                yield block.objective.pooled(x)
+        return stage_features(self.walked, x)
 
     def frame_features(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
         """The same before the mean over time, for sound: each `(B, width, T)`, with its samples per
         position."""
-        for block in self.walked:
-            for stage in block.stages:
-                x = stage(x)
-                yield x, stage.spec.stride  # pyright: ignore
-            if block.objective.pooled_width is not None:
-                yield block.objective.framewise(x), block.spec.stride
+        return frame_features(self.walked, x)
 
     def setup(self, stage: str) -> None:
         self.require_fit(self._datamodule, learns=stage == "fit")
@@ -308,7 +225,7 @@ class BlockwiseModule(IsolatedWalk):
         """
         content = read_checkpoint(checkpoint_path, weights_suffice=True)
         with as_large_as(content, checkpoint_path):
-            network = cls(objective or NoObjective, **content[STRUCTURE], **changes)
+            network = cls(objective or NoObjective, **arguments_of(content[STRUCTURE]), **changes)
         weights = content["state_dict"]
         if objective is None:
             weights = {name: weights[name] for name in network.state_dict() if name in weights}
@@ -325,7 +242,10 @@ class BlockwiseModule(IsolatedWalk):
         content = read_weights(path)
         if not is_checkpoint(content):
             load_published(
-                sort_published(content, path), self.backbone_state_dict(), self._heads(), path
+                sort_published(content, path),
+                self.backbone_state_dict(),
+                self.published_tensors(),
+                path,
             )
             return
         theirs = content[STRUCTURE]
@@ -340,7 +260,8 @@ class BlockwiseModule(IsolatedWalk):
             UserError: saying what differs.
         """
         super().on_load_checkpoint(checkpoint)
-        self._require_same_structure(checkpoint.get(STRUCTURE, {}), "ckpt_path: this checkpoint")
+        theirs = NetworkStructure.checked(checkpoint.get(STRUCTURE), "this checkpoint")
+        self._require_same_structure(theirs, "ckpt_path: this checkpoint")
         check_fit(
             self.state_dict(),
             checkpoint["state_dict"],
@@ -350,28 +271,35 @@ class BlockwiseModule(IsolatedWalk):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint[STRUCTURE] = self.structure
+        checkpoint[STRUCTURE] = self.structure.as_plain()
+        checkpoint[PUBLISHED] = self._published_places()
 
-    def _heads(self) -> dict[str, nn.Module]:
-        """What objectives publish, by the stage it sits on, as in `feature_specs`; a context
-        network's tensors are named `context.NAME`."""
-        heads: dict[str, nn.Module] = {}
+    def published_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """The tensors of what objectives publish, by the stage they sit on and their name in a
+        file: those of a context network begin with `context.`."""
+        heads: dict[str, dict[str, Tensor]] = {}
         for block in self.walked:
-            for part, prefix in KEPT_PARTS.items():
-                module = getattr(block.objective, part, None)
-                if module is not None and module.state_dict():
-                    heads[block.published_at(heads)] = (
-                        nn.ModuleDict({part: module}) if prefix else module
-                    )
+            stage = block.published_at(heads)
+            for published in block.objective.published():
+                for name, tensor in published.module.state_dict().items():
+                    heads.setdefault(stage, {})[file_name(published.kind, name)] = tensor
         return heads
 
-    def _require_same_structure(self, theirs: dict[str, Any], what: str) -> None:
-        for part, own in self.structure.items():
-            if theirs.get(part) != own:
-                raise UserError(
-                    f"{what} was trained with {part} {theirs.get(part)}, this configuration says "
-                    f"{own}"
-                )
+    def _published_places(self) -> list[dict[str, Any]]:
+        """Where in the state of this network the same tensors are, so that they can be read from a
+        checkpoint without the objectives."""
+        places: list[dict[str, Any]] = []
+        for block in self.walked:
+            stage = block.published_at([place["stage"] for place in places])
+            names = {id(module): name for name, module in block.objective.named_modules()}
+            for published in block.objective.published():
+                prefix = f"blocks.{block.index}.objective.{names[id(published.module)]}."
+                places.append({"stage": stage, "kind": published.kind, "prefix": prefix})
+        return places
+
+    def _require_same_structure(self, theirs: NetworkStructure, what: str) -> None:
+        for difference in self.structure.differences(theirs):
+            raise UserError(f"{what} was trained with {difference}")
 
     def _copy_first_projector(self) -> None:
         projectors = [getattr(block.objective, "projector", None) for block in self.walked]
@@ -391,41 +319,18 @@ class BlockwiseModule(IsolatedWalk):
             projector.load_state_dict(projectors[0].state_dict())  # pyright: ignore[reportOptionalMemberAccess]
 
 
-def one_a_block(count: int, **choices: Any) -> list[dict[str, Any]]:
-    """The choices of each block, from lists of one a block, or from one value for all.
-
-    Raises:
-        UserError: for a list of another length.
-    """
-    for name, choice in choices.items():
-        if isinstance(choice, list) and len(choice) != count:
-            other = "cheap for all" if name == "recompute" else "null for none"
-            raise UserError(
-                f"model: {count} blocks, but {len(choice)} {name}; give one a block, or "
-                f"--model.{name} {other}"
-            )
-    return [
-        {
-            name: choice[block] if isinstance(choice, list) else choice
-            for name, choice in choices.items()
-        }
-        for block in range(count)
-    ]
-
-
-def _build_objective(
-    objective: ObjectiveFactory, spec: StageSpec, projector: ProjectorFactory | None
-) -> Objective:
-    if projector is None:
-        return objective(spec)
+def _build_objective(own: BlockSettings, spec: StageSpec) -> Objective:
+    assert own.objective is not None
+    if own.projector is None:
+        return own.objective(spec)
     try:
-        return objective(spec, projector=projector)  # pyright: ignore[reportCallIssue]
+        return own.objective(spec, projector=own.projector)  # pyright: ignore[reportCallIssue]
     except TypeError as error:
         if "'projector'" not in str(error):
             raise
-        kind = type(objective(spec)).__name__
+        kind = type(own.objective(spec)).__name__
         raise UserError(
-            f"projectors: the {kind} on {spec.name} has no projector; leave the list out"
+            f"per_block: the {kind} on {spec.name} has no projector; leave it out"
         ) from error
 
 

@@ -1,22 +1,16 @@
 """Noise on the features of a block, in training only."""
 
 import math
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from blocklearn.backbones.stage import StageSpec
 from blocklearn.errors import UserError
+from blocklearn.kernels.redrawn_noise import redrawn_noise
 
 Spread = Literal["all", "hw", "height", "channel"]
-AXES = {  # over which a spread is taken; None for all
-    "NCHW": {"all": None, "hw": (2, 3), "height": 2, "channel": 1},
-    "NHWC": {"all": None, "hw": (1, 2), "height": 1, "channel": 3},
-    "NLC": {"all": None, "hw": 1, "channel": 2},
-    "NCL": {"all": None, "hw": 2, "channel": 1},
-}
 
 
 class Noise(nn.Module):
@@ -70,11 +64,11 @@ class GaussianNoise(Noise):
 
     def forward(self, features: Tensor, generator: torch.Generator, spec: StageSpec) -> Tensor:
         self.require(spec)
-        axes = AXES[spec.layout][self.spread]
-        return _Noisy.apply(features, axes, self.sigma, generator)
+        axes = spec.layout.spreads[self.spread]
+        return redrawn_noise(features, axes, self.sigma, generator)
 
     def require(self, spec: StageSpec) -> None:
-        if self.spread not in AXES[spec.layout]:
+        if self.spread not in spec.layout.spreads:
             raise UserError(
                 f"noise: {spec.name} hands on tokens or sound, which have no {self.spread}; take "
                 "all, hw or channel"
@@ -82,42 +76,6 @@ class GaussianNoise(Noise):
 
     def extra_repr(self) -> str:
         return f"spread={self.spread!r}, sigma={self.sigma}"
-
-
-class _Noisy(torch.autograd.Function):
-    """`x + sigma * std(x) * n`, and its exact gradient, drawing `n` again instead of keeping a map
-    of it: with `g` the output's gradient, `dx = g + sigma * sum(g n) * (x - mean(x)) / ((N - 1) *
-    std(x))`, sums over the spread's axes."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        axes: tuple[int, ...] | int | None,
-        sigma: float,
-        generator: torch.Generator,
-    ) -> Tensor:
-        ctx.axes, ctx.sigma, ctx.state = axes, sigma, generator.get_state()
-        ctx.save_for_backward(x)
-        return _draw(x, generator).mul_(sigma * x.std(dim=axes, keepdim=True)).add_(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (x,), (grad,) = ctx.saved_tensors, grads
-        spread, mean = torch.std_mean(x, dim=ctx.axes, keepdim=True)
-        generator = torch.Generator(x.device)
-        generator.set_state(ctx.state)
-        along = _draw(x, generator).mul_(grad).sum(ctx.axes, keepdim=True)
-        freedom = x.numel() / spread.numel() - 1
-        pull = torch.where(
-            spread > 0, ctx.sigma * along / (freedom * spread), 0
-        )  # as torch.std has it for constants
-        return torch.addcmul(grad, x, pull).sub_(pull * mean), None, None, None
-
-
-def _draw(x: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
 NoiseChoice = Noise | Literal["none", "all", "hw", "height", "channel"] | None

@@ -18,6 +18,9 @@ from blocklearn.callbacks.stop_on_signal import stop_early
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.stored_views import StoredViews, is_stored, store_views
 from blocklearn.errors import UserError
+from blocklearn.objectives.combined import Combined
+from blocklearn.objectives.objective import Objective
+from blocklearn.training.contract import Carried
 
 
 class CacheFrozenBlocks(Callback):
@@ -59,6 +62,18 @@ class CacheFrozenBlocks(Callback):
                 "CacheFrozenBlocks: the views of an image change from epoch to epoch, so there is "
                 "nothing to keep; set --data.fixed_views true, or leave the callback out"
             )
+        for block in pl_module.walked:
+            objective = block.objective
+            parts = [part for part in objective.modules() if isinstance(part, Objective)]
+            hands_on = any(
+                type(part).hand_on not in (Objective.hand_on, Combined.hand_on) for part in parts
+            )
+            if objective.needs_images or hands_on:
+                raise UserError(
+                    f"CacheFrozenBlocks: the {type(objective).__name__} of {block.name} needs the "
+                    "images or hands on more than features, which is not stored: leave the "
+                    "callback out"
+                )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.on_train_epoch_start(
@@ -98,7 +113,7 @@ class CacheFrozenBlocks(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         if isinstance(pl_module, BlockwiseModule) and pl_module.entry:
-            batch.views[:] = _as_handed_over(batch)
+            batch.stored[:] = _as_handed_over(batch)  # pyright: ignore[reportIndexIssue]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, BlockwiseModule):
@@ -123,16 +138,13 @@ class CacheFrozenBlocks(Callback):
             batches, f"Storing the output of {blocks[-1].name}", total=total, transient=True
         ):
             stop_early(trainer)
-            views = [
-                view.to(network.device)
-                for view in (_as_handed_over(batch) if first else batch.views)
-            ]
+            views = _as_handed_over(batch) if first else batch.views
+            carried = Carried([view.to(network.device) for view in views])
             with torch.no_grad(), trainer.precision_plugin.forward_context():
                 for block in blocks:
-                    views = block.hand_over(views)
-            yield batch._replace(
-                views=[view.unflatten(0, (len(batch.index), -1)) for view in views]
-            )
+                    carried = block.pass_on(carried, batch)
+            made = [view.unflatten(0, (len(batch.index), -1)) for view in carried.views]
+            yield batch._replace(views=[], stored=made)
 
     def _folder(self, trainer: Trainer) -> Path:
         return Path(self.folder or trainer.default_root_dir) / "frozen_features"
@@ -141,7 +153,7 @@ class CacheFrozenBlocks(Callback):
 def _as_handed_over(batch: Batch) -> list[Tensor]:
     """Stored views, `(B, rows, ...)` with what the patches of an image make along the second axis,
     as blocks hand them on, `(B * rows, ...)`."""
-    return [view.flatten(0, 1) for view in batch.views]
+    return [view.flatten(0, 1) for view in batch.stored]
 
 
 def _fingerprint(network: BlockwiseModule, frozen: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
-from blocklearn.training.lightning_walk import IsolatedWalk
+from blocklearn.training.lightning_walk import LightningWalk
 
 
 class LastCheckpoint(Checkpoint):
@@ -41,7 +41,7 @@ class LastCheckpoint(Checkpoint):
         # would make them wait.
         if trainer.world_size > 1 and trainer.global_step % max(trainer.log_every_n_steps, 1):  # pyright: ignore
             return
-        if isinstance(pl_module, IsolatedWalk) and not pl_module.updated_at(batch_idx):
+        if isinstance(pl_module, LightningWalk) and not pl_module.updated_at(batch_idx):
             return  # gradients that wait for the next batch would make it larger
         if trainer.strategy.reduce_boolean_decision(
             time.monotonic() - self._saved_at >= 60 * self.minutes, all=False

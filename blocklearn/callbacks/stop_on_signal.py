@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
-from blocklearn.training.lightning_walk import IsolatedWalk
+from blocklearn.training.lightning_walk import LightningWalk
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
@@ -79,7 +79,7 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if isinstance(pl_module, IsolatedWalk) and not pl_module.updated_at(batch_idx):
+        if isinstance(pl_module, LightningWalk) and not pl_module.updated_at(batch_idx):
             return
         self._number = self._agreed()
         self._save_if_asked(trainer)

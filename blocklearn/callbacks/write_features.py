@@ -115,7 +115,7 @@ class WriteFeatures(BasePredictionWriter):
             "features": features,
             "splits": {split: len(samples) for split, samples in self._parts.items()},
             "samples": self.table.name,
-            "network": network.structure,
+            "network": network.structure.as_plain(),
             **self.about,
         }
         return {

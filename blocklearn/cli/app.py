@@ -165,14 +165,14 @@ class BlocklearnCLI(LightningCLI):
         if self.subcommand == "isolation":
             config.data.init_args.batch_size = min(config.data.init_args.batch_size, 8)
             config.data.init_args.num_workers = 0
-            config.model.compile = False  # minutes, for a few samples
+            config.model.network.compile = False  # minutes, for a few samples
             return
         if config.model.checkpoint:
             content = read_weights(config.model.checkpoint)
             if is_checkpoint(content):
                 # It says how its backbone is grouped, so that any of them can be probed under one
                 # configuration.
-                config.model.blocks = content[STRUCTURE]["blocks"]
+                config.model.blocks = [list(block) for block in content[STRUCTURE].blocks]
                 self.size_limit = as_large_as(content, config.model.checkpoint)
         else:
             print("No --model.checkpoint: the network has its initial weights.", file=sys.stderr)

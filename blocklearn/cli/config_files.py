@@ -1,11 +1,15 @@
 """Which configuration files a command means. Nothing heavy is imported for it, so that a wrong name
 is told at once."""
 
+import json
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import yaml
+
+from blocklearn.blocks.old_arguments import LISTS, renewed, renewed_config, renewed_flag, tell
 from blocklearn.cli.verbs import TRAINER_VERBS
 from blocklearn.errors import UserError
 from blocklearn.runs.received import received_settings
@@ -13,6 +17,7 @@ from blocklearn.runs.run_folder import RunFolder, find_config, shipped_configs
 from blocklearn.runs.strict_yaml import read_yaml
 
 DEFAULT_CONFIG = "bt_digits.yaml"
+SAME_NAME = {"noise", "recompute"}  # lists before 0.2, single values now
 CONFIG_FLAGS = ("--config", "-c")
 OF_SETTINGS = {"trainer", "model", "probe", "wandb"}
 SECTIONS = (
@@ -58,6 +63,7 @@ def locate_configs(args: list[str]) -> Command:
         UserError: for a file that is not there, or that `read_yaml` refuses; for a section that
             there is not.
     """
+    args = _renewed_flags(args)
     located: list[str] = []
     named: list[Path] = []
     expects_name = False
@@ -65,7 +71,8 @@ def locate_configs(args: list[str]) -> Command:
         flag, equals, name = arg.partition("=")
         if expects_name or (flag in CONFIG_FLAGS and equals):
             named.append(find_config(arg if expects_name else name))
-            located.append(str(named[-1]) if expects_name else f"--config={named[-1]}")
+            content = _renewed_text(named[-1]) or str(named[-1])
+            located.append(content if expects_name else f"--config={content}")
         else:
             located.append(arg)
         expects_name = arg in CONFIG_FLAGS
@@ -85,6 +92,41 @@ def locate_configs(args: list[str]) -> Command:
         1, f"--config={received_settings(received) if received else find_config(DEFAULT_CONFIG)}"
     )
     return Command(located, received, named)
+
+
+def _renewed_text(path: Path) -> str | None:
+    """A configuration of an earlier version, as it is written now; None where nothing is to be
+    changed. What to write is said once."""
+    content = read_yaml(path)
+    new, told = renewed_config(content)
+    tell([f"{path.name}: {line}" for line in told])
+    return None if new == content else yaml.safe_dump(new, sort_keys=False)
+
+
+def _renewed_flags(args: list[str]) -> list[str]:
+    """Flags of an earlier version as they are written now."""
+    new: list[str] = []
+    lists: dict[str, Any] = {}
+    words = iter(args)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        name = flag.removeprefix("--model.")
+        if not flag.startswith("--model."):
+            new.append(word)
+        elif name in LISTS and (equals or name not in SAME_NAME):
+            text = value if equals else next(words, "null")
+            read = yaml.safe_load(text)
+            if isinstance(read, list) or name not in SAME_NAME:
+                lists[name] = read
+            else:
+                new.append(word)
+        else:
+            new.append(renewed_flag(word))
+    changed, told = renewed({name: value for name, value in lists.items() if value is not None})
+    if lists:
+        new.append(f"--model.per_block={json.dumps(changed.get('per_block'))}")
+    tell(told)
+    return new
 
 
 def _sections(config: Path) -> set[str]:

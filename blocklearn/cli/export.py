@@ -79,7 +79,7 @@ def run_export(args: list[str]) -> None:
             for stage, head in weights.heads.items()
         },
         formats=formats,
-        recipe=_recipe_of(run, weights.structure["backbone"]),
+        recipe=_recipe_of(run, weights.structure.backbone),
         probes=_probes_of(run, options.checkpoint),
     )
     with replacing(folder / "README.md") as unfinished:

@@ -1,6 +1,7 @@
 """The Barlow Twins criterion."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class BarlowTwins(Criterion):
     so is the gradient.
 
     Args:
+        width: of the embeddings; it does not matter here.
         lambd: weight of the off-diagonal term, >= 0.
         scale: factor on the loss, > 0; with an optimizer that adapts to the gradient's norm it
             changes little.
@@ -52,13 +54,14 @@ class BarlowTwins(Criterion):
 
     def __init__(
         self,
+        width: int | None = None,
         lambd: float = 0.0051,
         scale: float = 0.024,
         eps: float = 1e-5,
         published_gradient: bool = False,
         form: Form = "auto",
     ) -> None:
-        super().__init__()
+        super().__init__(width)
         if not (0 <= lambd < math.inf and 0 < scale < math.inf and 0 <= eps < math.inf):
             raise ValueError(
                 "BarlowTwins needs lambd >= 0, scale > 0 and eps >= 0, all finite, got "
@@ -71,9 +74,10 @@ class BarlowTwins(Criterion):
         self.published_gradient = published_gradient
         self.form: Form = form
 
-    def forward(self, z1: Tensor, z2: Tensor) -> CriterionOutput:
-        """`(B, D)` and `(B, D)` to a scalar. Computed in float32 at least, whatever the
+    def forward(self, z: Sequence[Tensor], label: Tensor | None = None) -> CriterionOutput:
+        """Two embeddings `(B, D)` to a scalar. Computed in float32 at least, whatever the
         autocast."""
+        z1, z2 = z
         with torch.autocast(z1.device.type, enabled=False):
             diagonal, squares = self._correlate(z1, z2)
             on_diag = (diagonal - 1).pow(2).sum()

@@ -1,5 +1,6 @@
-"""The contract of a criterion: two views' embeddings to a loss."""
+"""The contract of a criterion: the embeddings of all views to a loss."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,10 +15,26 @@ class CriterionOutput(NamedTuple):
 
 
 class Criterion(nn.Module):
-    """Subclass it and write `forward`."""
+    """Subclass it and write `forward`. Every block has one of its own, built with the width of its
+    embeddings.
 
-    def forward(self, z1: Tensor, z2: Tensor) -> CriterionOutput:
-        """Embeddings of the two views of the same samples, each `(B, D)`."""
+    Args:
+        width: components of an embedding, for a criterion with weights of its own.
+    """
+
+    num_views: int | None = 2  # that it compares; None for any number
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, z: Sequence[Tensor], label: Tensor | None = None) -> CriterionOutput:
+        """The loss of the embeddings of all views, each `(B, D)`, of the same samples.
+
+        Args:
+            z: one embedding per view.
+            label: `(B,)`, -1 where a sample has none.
+        """
         raise NotImplementedError
 
 

@@ -1,6 +1,7 @@
 """The SimCLR criterion."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -27,21 +28,23 @@ class SimCLR(Criterion):
     gradients flow to all.
 
     Args:
+        width: of the embeddings; it does not matter here.
         temperature: `t`, > 0.
 
     Raises:
         ValueError: for a value out of range.
     """
 
-    def __init__(self, temperature: float = 0.5) -> None:
-        super().__init__()
+    def __init__(self, width: int | None = None, temperature: float = 0.5) -> None:
+        super().__init__(width)
         if not 0 < temperature < math.inf:
             raise ValueError(f"SimCLR needs a finite temperature > 0, got {temperature}")
         self.temperature = temperature
 
-    def forward(self, z1: Tensor, z2: Tensor) -> CriterionOutput:
-        """`(B, D)` and `(B, D)` to a scalar. Computed in float32 at least, whatever the
+    def forward(self, z: Sequence[Tensor], label: Tensor | None = None) -> CriterionOutput:
+        """Two embeddings `(B, D)` to a scalar. Computed in float32 at least, whatever the
         autocast."""
+        z1, z2 = z
         with torch.autocast(z1.device.type, enabled=False):
             own = normalize(torch.stack([at_least_float32(z1), at_least_float32(z2)], dim=1), dim=2)
             # A pair travels as one row. Outside training the processes' shares may be uneven.

@@ -1,6 +1,7 @@
 """The VICReg criterion."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class VICReg(Criterion):
     samples.
 
     Args:
+        width: of the embeddings; it does not matter here.
         invariance: weight of `s`, >= 0.
         variance: weight of `v`, >= 0.
         covariance: weight of `c`, >= 0; one of the three must be above 0.
@@ -55,6 +57,7 @@ class VICReg(Criterion):
 
     def __init__(
         self,
+        width: int | None = None,
         invariance: float = 25.0,
         variance: float = 25.0,
         covariance: float = 1.0,
@@ -62,7 +65,7 @@ class VICReg(Criterion):
         eps: float = 1e-4,
         form: Form = "auto",
     ) -> None:
-        super().__init__()
+        super().__init__(width)
         weights = (invariance, variance, covariance)
         sound = all(0 <= weight < math.inf for weight in weights) and any(weights)
         if not (sound and 0 < gamma < math.inf and 0 < eps < math.inf):
@@ -78,9 +81,10 @@ class VICReg(Criterion):
         self.eps = eps
         self.form: Form = form
 
-    def forward(self, z1: Tensor, z2: Tensor) -> CriterionOutput:
+    def forward(self, z: Sequence[Tensor], label: Tensor | None = None) -> CriterionOutput:
         """`(B, D)` and `(B, D)`, `B` >= 2, to a scalar. Computed in float32 at least, whatever the
         autocast."""
+        z1, z2 = z
         with torch.autocast(z1.device.type, enabled=False):
             z1, z2 = at_least_float32(z1), at_least_float32(z2)
             (std1, covariance1, count), (std2, covariance2, _) = self._spread(z1), self._spread(z2)

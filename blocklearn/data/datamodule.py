@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, default_collate
 
+from blocklearn.backbones.input_spec import InputSpec
 from blocklearn.batch import Batch
 from blocklearn.data.labelled_part import stratified_part
 from blocklearn.data.loader import (
@@ -93,6 +94,11 @@ class KeyedDataModule(LightningDataModule):
         self._list_folder: Path | None = None
         self._counts: list[UnreadableSamples] = []
         self._enough: LabelledSamples | None = None
+
+    @property
+    def input_spec(self) -> InputSpec | None:
+        """What a network gets to see; None where it is not known, and nothing is compared."""
+        return None
 
     @property
     def channels(self) -> int:

@@ -30,11 +30,8 @@ class StoredViews:
         return len(self.label)
 
     def __getitem__(self, index: int) -> Batch:
-        return Batch(
-            [view[index].clone() for view in self.views],
-            self.label[index].clone(),
-            torch.tensor(index),
-        )
+        stored = [view[index].clone() for view in self.views]
+        return Batch([], self.label[index].clone(), torch.tensor(index), stored)
 
 
 def store_views(folder: Path, batches: Iterable[Batch], count: int, fingerprint: str) -> None:
@@ -44,7 +41,7 @@ def store_views(folder: Path, batches: Iterable[Batch], count: int, fingerprint:
 
     Args:
         folder: for nothing else.
-        batches: whose views to keep, in the data set's order.
+        batches: whose `stored` to keep, in the data set's order.
         count: samples in all.
         fingerprint: of what made them, for `is_stored`.
 
@@ -59,7 +56,7 @@ def store_views(folder: Path, batches: Iterable[Batch], count: int, fingerprint:
     dtypes: list[torch.dtype] = []
     first = 0
     for batch in batches:
-        parts = [*(view.cpu() for view in batch.views), batch.label.cpu()]
+        parts = [*(view.cpu() for view in batch.stored), batch.label.cpu()]
         if not columns:
             _require_room(folder, sum(part[0].nbytes for part in parts) * count)
             shapes, dtypes = (

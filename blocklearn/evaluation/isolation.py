@@ -8,6 +8,7 @@ import torch
 
 from blocklearn.batch import Batch
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.training.contract import Carried, Clock
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ def measure_reach(network: BlockwiseModule, batch: Batch) -> list[Reach]:
         batch: of at least 2 samples.
     """
     network.train()
-    views = batch.views
+    carried = Carried(batch.views)
+    clock = Clock()
     rows: list[Reach] = []
     for block in network.walked:
         network.zero_grad(set_to_none=True)
-        output = block.local_step(views, batch, noise_keys=(0, 0))
+        output = block.local_step(carried, batch, clock)
         output.loss.backward()
         norms: list[float | None] = []
         for other in network.walked:
@@ -67,6 +69,6 @@ def measure_reach(network: BlockwiseModule, batch: Batch) -> list[Reach]:
             name for name, p in block.named_parameters() if p.requires_grad and p.grad is None
         ]
         rows.append(Reach(block.name, norms, allowed, unreached))
-        views = output.features
+        carried = output.carried
     network.zero_grad(set_to_none=True)
     return rows

@@ -199,7 +199,7 @@ def require_width(pooling: Pooling, width: int) -> None:
 
 
 def require_tokens(pooling: Pooling, spec: StageSpec) -> None:
-    if spec.layout != "NLC":
+    if not spec.layout.is_tokens:
         raise UserError(
             f"{type(pooling).__name__}: {spec.name} hands on a map ({spec.layout}), not tokens; "
             "take GlobalPooling"

@@ -31,6 +31,7 @@ class Projector(nn.Sequential):
             ]
             in_features = width
         super().__init__(*layers, nn.Linear(in_features, widths[-1], bias=False))
+        self.out_features = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x)

@@ -1,9 +1,7 @@
 """Hand a trained backbone to programs that do not know blocklearn."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -12,6 +10,7 @@ from blocklearn import __version__
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.training.finite import require_finite
 from blocklearn.weights.atomic_write import replacing
+from blocklearn.weights.structure import NetworkStructure
 
 
 def save_backbone(network: BlockwiseModule, path: Path) -> None:
@@ -24,7 +23,7 @@ def save_backbone(network: BlockwiseModule, path: Path) -> None:
     save_tensors(network.backbone_state_dict(), network.structure, path)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], structure: Mapping[str, Any], path: Path) -> None:
+def save_tensors(tensors: Mapping[str, Tensor], structure: NetworkStructure, path: Path) -> None:
     """Tensors as safetensors, with the network they belong to in the file's metadata.
 
     Args:
@@ -35,15 +34,7 @@ def save_tensors(tensors: Mapping[str, Tensor], structure: Mapping[str, Any], pa
     Raises:
         UserError: where it cannot be written, or holds values that are not finite.
     """
-    metadata = {
-        "format": "pt",
-        "backbone": str(structure["backbone"]),
-        "backbone_kwargs": json.dumps(structure["backbone_kwargs"]),
-        "blocks": json.dumps(structure["blocks"]),
-        "small_stem": json.dumps(bool(structure.get("small_stem", False))),
-        "patches": json.dumps(structure.get("patches")),
-        "blocklearn": __version__,
-    }
+    metadata = {"format": "pt", "blocklearn": __version__, **structure.as_metadata()}
     require_finite(tensors, f"{path} is not written")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as unfinished:

@@ -1,7 +1,6 @@
 """Python that builds a backbone without blocklearn and loads its exported weights."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -10,11 +9,12 @@ from blocklearn.backbones import PreActResNet, SpeechEncoder
 from blocklearn.backbones.create import create_backbone
 from blocklearn.interop.trained_weights import torchvision_twin
 from blocklearn.weights.checkpoint import EXPORTED
+from blocklearn.weights.structure import NetworkStructure
 
 TORCHVISION_FILE = "pytorch_model_torchvision.pth"
 
 
-def timm_code(structure: Mapping[str, Any], names: Collection[str]) -> str:
+def timm_code(structure: NetworkStructure, names: Collection[str]) -> str:
     """Builds the backbone with timm as `model` and loads `model.safetensors` from the working
     folder, strictly; of the families that have weights behind `forward_features` (VGG, MobileNetV3,
     ConvNeXt), only those are not loaded. For a backbone of blocklearn's own it imports what
@@ -24,7 +24,7 @@ def timm_code(structure: Mapping[str, Any], names: Collection[str]) -> str:
         structure: `BlockwiseModule.structure`.
         names: of the exported tensors.
     """
-    arguments = "".join(f", {key}={value!r}" for key, value in structure["backbone_kwargs"].items())
+    arguments = "".join(f", {key}={value!r}" for key, value in structure.backbone_kwargs.items())
     stem = small_stem_code(structure)
     needed = ("import torch\n" if stem else "") + (
         "import blocklearn.backbones\n" if own_encoder(structure) else ""
@@ -32,21 +32,21 @@ def timm_code(structure: Mapping[str, Any], names: Collection[str]) -> str:
     strict = set(_on_meta(structure, small_stem=False).state_dict()) <= set(names)
     return (
         f"import timm\n{needed}from safetensors.torch import load_file\n\n"
-        f'model = timm.create_model("{structure["backbone"]}", num_classes=0{arguments})\n{stem}'
+        f'model = timm.create_model("{structure.backbone}", num_classes=0{arguments})\n{stem}'
         f'model.load_state_dict(load_file("{EXPORTED}"), strict={strict})'
         f"{'' if strict else '  # what lies behind forward_features is not in the file'}\n"
         "model.eval()\n"
     )
 
 
-def own_encoder(structure: Mapping[str, Any]) -> type[nn.Module] | None:
+def own_encoder(structure: NetworkStructure) -> type[nn.Module] | None:
     """The class of the backbone where it is one of blocklearn's own, which timm knows only when
     blocklearn is imported."""
     made = type(_on_meta(structure, small_stem=False))
     return made if issubclass(made, (PreActResNet, SpeechEncoder)) else None
 
 
-def torchvision_code(structure: Mapping[str, Any]) -> str:
+def torchvision_code(structure: NetworkStructure) -> str:
     """The same with torchvision, for a backbone that it has, and
     `pytorch_model_torchvision.pth`."""
     return (
@@ -58,9 +58,9 @@ def torchvision_code(structure: Mapping[str, Any]) -> str:
     )
 
 
-def small_stem_code(structure: Mapping[str, Any]) -> str:
+def small_stem_code(structure: NetworkStructure) -> str:
     """The lines that change the stem of `model` for small images; empty where it is not changed."""
-    if not structure.get("small_stem"):
+    if not structure.small_stem:
         return ""
     before = dict(_on_meta(structure, small_stem=False).named_modules())
     lines = []
@@ -81,8 +81,6 @@ def small_stem_code(structure: Mapping[str, Any]) -> str:
     )
 
 
-def _on_meta(structure: Mapping[str, Any], small_stem: bool) -> nn.Module:
+def _on_meta(structure: NetworkStructure, small_stem: bool) -> nn.Module:
     with torch.device("meta"):
-        return create_backbone(
-            structure["backbone"], False, small_stem, **structure["backbone_kwargs"]
-        )
+        return create_backbone(structure.backbone, False, small_stem, **structure.backbone_kwargs)

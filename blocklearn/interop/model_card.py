@@ -8,7 +8,7 @@ from blocklearn.interop.input_facts import input_facts
 from blocklearn.interop.loading_code import own_encoder, timm_code, torchvision_code
 from blocklearn.interop.trained_weights import torchvision_twin
 from blocklearn.weights.checkpoint import EXPORTED_HEADS
-from blocklearn.weights.external import KEPT_PARTS
+from blocklearn.weights.structure import NetworkStructure
 
 OBJECTIVE_ALONE = "(an objective on the frozen features before it)"
 FRONT_MATTER = """---
@@ -19,7 +19,7 @@ tags:
 - timm
 {more}---
 """
-CONTEXT = KEPT_PARTS["context"]
+CONTEXT = "context."
 BLOCKWISE, GREEDY = "2302.01647", "1905.11786"
 REFERENCES = {
     BLOCKWISE: "Blockwise Self-Supervised Learning at Scale",
@@ -43,7 +43,7 @@ RECIPE = (  # the lines of the card, and where in the configuration they stand
 
 
 def write_model_card(
-    structure: Mapping[str, Any],
+    structure: NetworkStructure,
     names: Collection[str],
     heads: Mapping[str, Mapping[str, Sequence[int]]],
     formats: Sequence[str],
@@ -66,8 +66,8 @@ def write_model_card(
             "This backbone is blocklearn's own: `pip install blocklearn`, whose import makes timm "
             "know it.\n"
         )
-    if structure.get("patches"):
-        sections.append(_patches_told(structure["patches"]))
+    if structure.patches:
+        sections.append(_patches_told(structure.patches))
     if "timm" in formats:
         sections.append(f"With timm:\n\n```python\n{timm_code(structure, names)}```\n")
     if "torchvision" in formats:
@@ -79,16 +79,16 @@ def write_model_card(
     if recipe:
         sections.append("## Recipe\n\n" + "".join(_recipe_lines(recipe)))
     sections += [_probe_table(results) for results in probes if results.get("rows")]
-    if structure["blocks"]:
+    if structure.blocks:
         paper = _paper(structure)
         sections.append(f"## Reference\n\n{REFERENCES[paper]}, arXiv:{paper}.\n")
     return "\n".join(sections)
 
 
-def _opening(structure: Mapping[str, Any]) -> list[str]:
+def _opening(structure: NetworkStructure) -> list[str]:
     """Front matter, title and what it is; of a file that does not say how it was trained, nothing
     is claimed."""
-    name, blocks = structure["backbone"], structure["blocks"]
+    name, blocks = structure.backbone, structure.blocks
     sound = own_encoder(structure) is SpeechEncoder
     kind, task = (
         ("A speech", "feature-extraction") if sound else ("An image", "image-feature-extraction")
@@ -118,9 +118,9 @@ def _opening(structure: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _paper(structure: Mapping[str, Any]) -> str:
+def _paper(structure: NetworkStructure) -> str:
     """Whose way of training it is, as far as the network tells."""
-    return GREEDY if structure.get("patches") or own_encoder(structure) else BLOCKWISE
+    return GREEDY if structure.patches or own_encoder(structure) else BLOCKWISE
 
 
 def _patches_told(patches: Mapping[str, int]) -> str:
@@ -168,15 +168,15 @@ def _heads_told(heads: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
     return " ".join(told) + "\n"
 
 
-def no_twin(structure: Mapping[str, Any]) -> str:
+def no_twin(structure: NetworkStructure) -> str:
     """Why there is no file for torchvision."""
-    own = f"{structure['backbone']}{_arguments_told(structure)}"
+    own = f"{structure.backbone}{_arguments_told(structure)}"
     return f"No file for torchvision: only its own ResNets are written, not {own}."
 
 
-def _arguments_told(structure: Mapping[str, Any]) -> str:
-    arguments = [f"{key}={value!r}" for key, value in structure["backbone_kwargs"].items()]
-    small = ["a 3 x 3 stem without max-pool"] if structure.get("small_stem") else []
+def _arguments_told(structure: NetworkStructure) -> str:
+    arguments = [f"{key}={value!r}" for key, value in structure.backbone_kwargs.items()]
+    small = ["a 3 x 3 stem without max-pool"] if structure.small_stem else []
     return f" with {', '.join(arguments + small)}" if arguments + small else ""
 
 

@@ -1,11 +1,10 @@
 """What is kept of a trained network, read from its file: the backbone, the pooling heads and
 context networks, never the projectors."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torchvision
@@ -13,18 +12,20 @@ from safetensors import safe_open
 from timm import create_model
 from torch import Tensor
 
+from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.without_objectives import bare_network
 from blocklearn.errors import UserError
 from blocklearn.weights.checkpoint import (
     EXPORTED,
+    PUBLISHED,
     STRUCTURE,
     as_large_as,
     is_checkpoint,
     load_weights,
     read_weights,
 )
-from blocklearn.weights.external import KEPT_PARTS, load_backbone, sort_published
-from blocklearn.weights.structure import check_structure
+from blocklearn.weights.external import OLD_KINDS, file_name, load_backbone, sort_published
+from blocklearn.weights.structure import NetworkStructure
 
 # Names and weights are the same in timm and torchvision.
 TORCHVISION_RESNETS = (
@@ -53,7 +54,7 @@ class TrainedWeights(NamedTuple):
             begin with `context.`.
     """
 
-    structure: dict[str, Any]
+    structure: NetworkStructure
     backbone: dict[str, Tensor]
     heads: dict[str, dict[str, Tensor]]
 
@@ -73,68 +74,54 @@ def read_trained(path: str | Path, backbone: str | None = None) -> TrainedWeight
     content = read_weights(path)
     if not is_checkpoint(content):
         published = sort_published(content, path)
-        structure = None if backbone else read_structure(path)
-        name = backbone or (
-            structure["backbone"] if structure else _recognise(published.backbone, path)
-        )
-        structure = structure or {"backbone": name, "backbone_kwargs": {}, "blocks": []}
-        structure = check_structure(structure, path)
-        told = read_structure(path) is not None and not backbone
+        told = None if backbone else read_structure(path)
+        name = backbone or (told.backbone if told else _recognise(published.backbone, path))
+        structure = told or NetworkStructure(name)
         weights = Path(path) / EXPORTED if Path(path).is_dir() else path
         with as_large_as(content, weights) if told else nullcontext():
-            own = bare_network(
-                {**structure, "blocks": structure["blocks"] or "per_stage"}
-            ).backbone_state_dict()
+            own = bare_network(structure).backbone_state_dict()
         load_backbone(published.backbone, own, path)
         return TrainedWeights(structure, own, published.heads)
     with as_large_as(content, path):
         network = bare_network(content[STRUCTURE])
     saved: dict[str, Tensor] = content["state_dict"]
-    load_weights(
-        network, {name: saved[name] for name in network.state_dict() if name in saved}, path
-    )
+    own = {name: saved[name] for name in network.state_dict() if name in saved}
+    load_weights(network, own, path)
     heads: dict[str, dict[str, Tensor]] = {}
-    for index, block in enumerate(network.walked):
-        for part, renamed in KEPT_PARTS.items():
-            prefix = f"blocks.{index}.objective.{part}."
-            head = {
-                renamed + n.removeprefix(prefix): tensor
-                for n, tensor in saved.items()
-                if n.startswith(prefix)
-            }
-            if head:
-                heads[block.published_at(heads)] = head
+    for place in content.get(PUBLISHED) or _places_before(network):
+        for name, tensor in saved.items():
+            if name.startswith(place["prefix"]):
+                inner = file_name(place["kind"], name.removeprefix(place["prefix"]))
+                heads.setdefault(place["stage"], {})[inner] = tensor
     return TrainedWeights(network.structure, network.backbone_state_dict(), heads)
 
 
-def read_structure(path: str | Path) -> dict[str, Any] | None:
+def _places_before(network: BlockwiseModule) -> Iterator[dict[str, str]]:
+    """Where a checkpoint of blocklearn 0.1 holds what objectives publish."""
+    taken: list[str] = []
+    for block in network.walked:
+        stage = block.published_at(taken)
+        taken.append(stage)
+        for part, kind in OLD_KINDS.items():
+            prefix = f"blocks.{block.index}.objective.{part}."
+            yield {"stage": stage, "kind": kind, "prefix": prefix}
+
+
+def read_structure(path: str | Path) -> NetworkStructure | None:
     """What `save_tensors` wrote of the network into a safetensors file, or into those of a folder;
     None where there is no such entry. Nothing in it is trusted but as plain data."""
     path = Path(path) / EXPORTED if (Path(path) / EXPORTED).is_file() else Path(path)
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, "pt") as file:
-        about = file.metadata() or {}
-    keys = ("backbone_kwargs", "blocks", "small_stem")
-    if not {"backbone", *keys} <= about.keys():
-        return None
-    try:
-        structure = {"backbone": about["backbone"], **{key: json.loads(about[key]) for key in keys}}
-        structure["patches"] = json.loads(
-            about.get("patches", "null")
-        )  # none in files of blocklearn 0.1
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"checkpoint: the metadata of {path} is damaged: {str(error).splitlines()[0]}"
-        ) from error
-    return check_structure(structure, path)
+        return NetworkStructure.of_metadata(file.metadata() or {}, path)
 
 
-def torchvision_twin(structure: Mapping[str, Any]) -> str | None:
+def torchvision_twin(structure: NetworkStructure) -> str | None:
     """The name of torchvision's model with the same weights and the same outputs; None where it has
     none."""
-    name = structure["backbone"].split(".")[0]
-    same = set(structure["backbone_kwargs"]) <= HARMLESS
+    name = structure.backbone.split(".")[0]
+    same = set(structure.backbone_kwargs) <= HARMLESS
     return (
         name if same and name in TORCHVISION_RESNETS and hasattr(torchvision.models, name) else None
     )

@@ -1,13 +1,20 @@
 """Several objectives on one block."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from blocklearn.backbones.stage import StageSpec
-from blocklearn.batch import Batch
-from blocklearn.objectives.objective import Objective, ObjectiveFactory, ObjectiveOutput
+from blocklearn.objectives.objective import (
+    LocalBatch,
+    Objective,
+    ObjectiveFactory,
+    ObjectiveOutput,
+    Published,
+)
+from blocklearn.training.contract import Clock
 
 
 class Combined(Objective):
@@ -47,33 +54,53 @@ class Combined(Objective):
         self.parts = nn.ModuleDict(dict(zip(_names(parts), parts, strict=True)))
         for part in parts:
             self.labels = self.labels if part.labels == "none" else part.labels
-        self.pooled_width = next(
-            (part.pooled_width for part in parts if part.pooled_width is not None), None
-        )
+        self.needs_images = any(part.needs_images for part in parts)
 
-    def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
-        """One map a view, e.g. `(B, C, H, W)`, to the weighted sum of the parts' losses."""
-        total = features[0].new_zeros(())
+    def bind(self, stages: Sequence[nn.Module]) -> None:
+        for part in self._parts.values():
+            part.bind(stages)
+
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
+        """One map per view, e.g. `(B, C, H, W)`, to the weighted sum of the parts' losses."""
+        total = local.features[0].new_zeros(())
         metrics: dict[str, Tensor] = {}
-        embeddings: Sequence[Tensor] = ()
-        for (name, part), weight in zip(self.parts.items(), self.weights, strict=True):
-            output: ObjectiveOutput = part(features, batch)
+        extras: dict[str, Any] = {}
+        for (name, part), weight in zip(self._parts.items(), self.weights, strict=True):
+            output: ObjectiveOutput = part(local)
             total = total + weight * output.loss
             metrics |= {f"{name}/{key}": value for key, value in output.metrics.items()}
             metrics[f"{name}/loss"] = output.loss.detach()
-            embeddings = embeddings or output.embeddings
-        return ObjectiveOutput(total, metrics, embeddings)
+            extras |= output.extras
+        return ObjectiveOutput(total, metrics, extras)
+
+    def after_update(self, clock: Clock) -> None:
+        for part in self._parts.values():
+            part.after_update(clock)
+
+    def hand_on(self, local: LocalBatch) -> Mapping[str, Any]:
+        extras: dict[str, Any] = {}
+        for part in self._parts.values():
+            extras |= part.hand_on(local)
+        return extras
+
+    def published(self) -> Sequence[Published]:
+        """Those of all parts; where two are of one kind, the later one is named after its part."""
+        found: dict[str, Published] = {}
+        for name, part in self._parts.items():
+            for feature in part.published():
+                taken = feature.kind in found
+                kind = f"{name}_{feature.kind}" if taken else feature.kind
+                found[kind] = feature._replace(kind=kind)
+        return list(found.values())
 
     def require_views(self, features: Tensor, num_views: int) -> None:
         """Refuse what one of the parts refuses."""
-        for part in self.parts.values():
-            part.require_views(features, num_views)  # pyright: ignore[reportCallIssue]
+        for part in self._parts.values():
+            part.require_views(features, num_views)
 
-    def pooled(self, features: Tensor) -> Tensor:
-        for part in self.parts.values():
-            if isinstance(part, Objective) and part.pooled_width is not None:
-                return part.pooled(features)
-        return super().pooled(features)
+    @property
+    def _parts(self) -> dict[str, Objective]:
+        return dict(self.parts.items())  # pyright: ignore[reportReturnType]
 
     def extra_repr(self) -> str:
         return f"weights={self.weights}"

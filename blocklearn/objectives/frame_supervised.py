@@ -1,17 +1,14 @@
 """Supervised local learning of a label for every frame of a sound."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import adaptive_avg_pool1d, cross_entropy
 
 from blocklearn.backbones.stage import StageSpec
-from blocklearn.batch import Batch
 from blocklearn.criteria.criterion import at_least_float32
 from blocklearn.distributed.collectives import sum_over_processes
 from blocklearn.errors import UserError
-from blocklearn.objectives.objective import Objective, ObjectiveOutput
+from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutput
 
 
 class FrameSupervised(Objective):
@@ -37,20 +34,23 @@ class FrameSupervised(Objective):
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"FrameSupervised needs num_classes >= 2, got {num_classes}")
-        if spec.layout != "NCL":
+        if not spec.layout.is_sound:
             raise UserError(
                 f"FrameSupervised learns from sound, {spec.name} makes maps: take Supervised"
             )
         self.num_classes = num_classes
         self.classifier = nn.Linear(spec.channels, num_classes)
 
-    def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
         """One view or more, each `(B, C, T)`; labels `(B, W)`."""
-        count = batch.label.shape[1]
+        count = local.batch.label.shape[1]
         frames = torch.cat(
-            [adaptive_avg_pool1d(view, count).transpose(1, 2).flatten(0, 1) for view in features]
+            [
+                adaptive_avg_pool1d(view, count).transpose(1, 2).flatten(0, 1)
+                for view in local.features
+            ]
         )
-        label = batch.label.flatten().repeat(len(features))
+        label = local.batch.label.flatten().repeat(len(local.features))
         logits = self.classifier(frames)
         with torch.autocast(logits.device.type, enabled=False):
             target = label.clamp(max=self.num_classes - 1)

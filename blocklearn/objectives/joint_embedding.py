@@ -1,22 +1,21 @@
-"""Joint embedding: two views, pooled and projected, judged by a criterion."""
+"""Joint embedding: views that are pooled, projected and compared by a criterion."""
 
 import copy
 from collections.abc import Callable, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from blocklearn.backbones.stage import StageSpec
-from blocklearn.batch import Batch
 from blocklearn.criteria.barlow_twins import BarlowTwins
 from blocklearn.criteria.criterion import Criterion
 from blocklearn.errors import UserError
 from blocklearn.heads.pooling import ExpandPooling, Pooling
 from blocklearn.heads.projector import Projector
-from blocklearn.objectives.objective import Objective, ObjectiveOutput
+from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutput, Published
 
 
 class JointEmbedding(Objective):
-    """Pooling, projector and criterion on two views.
+    """Pooling, projector and criterion on the views of a sample.
 
     The views pass one after the other, so that BatchNorm's statistics are each view's own, as
     published.
@@ -25,7 +24,8 @@ class JointEmbedding(Objective):
         spec: the block's last stage.
         pooling: builds the pooling from the `StageSpec`.
         projector: builds the projector from the pooled width.
-        criterion: the loss; each block works with a copy of its own.
+        criterion: builds the loss from the width of the embeddings; or a criterion, of which each
+            block works with a copy.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class JointEmbedding(Objective):
         spec: StageSpec,
         pooling: Callable[[StageSpec], Pooling] = ExpandPooling,
         projector: Callable[[int], Projector] = Projector,
-        criterion: Criterion | None = None,
+        criterion: Callable[[int], Criterion] = BarlowTwins,
     ) -> None:
         super().__init__()
         if pooling is None or projector is None:  # a natural way to ask for none
@@ -41,34 +41,42 @@ class JointEmbedding(Objective):
                 "objective: pooling and projector cannot be null; GlobalPooling is the plain mean"
             )
         self.pooling = pooling(spec)
-        self.pooled_width = self.pooling.out_features
         self.projector = projector(self.pooling.out_features)
-        self.criterion = copy.deepcopy(criterion) if criterion is not None else BarlowTwins()
+        if isinstance(criterion, Criterion):
+            self.criterion = copy.deepcopy(criterion)
+        else:
+            self.criterion = criterion(width_of(self.projector, self.pooling.out_features))
 
-    def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
-        """Two maps `(B, C, H, W)` to the loss.
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
+        """Maps `(B, C, H, W)`, one per view, to the loss.
 
         Raises:
-            UserError: for another number of views.
+            UserError: for another number of views than the criterion compares.
         """
-        self._require_two(len(features))
-        z1, z2 = (self.projector(self.pooling(view)) for view in features)
-        loss, metrics = self.criterion(z1, z2)
-        return ObjectiveOutput(loss, metrics, (z1.detach(), z2.detach()))
+        self._require_views(len(local.features))
+        z = [self.projector(self.pooling(view)) for view in local.features]
+        return ObjectiveOutput(*self.criterion(z, local.batch.label))
+
+    def published(self) -> Sequence[Published]:
+        return [Published("head", self.pooling.out_features, self.pooling, self.pooling)]
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse another number of views, and a map that the pooling can make nothing of; told
-        before training."""
-        self._require_two(num_views)
+        """Refuse another number of views than the criterion compares, and a map that the pooling
+        can make nothing of; told before training."""
+        self._require_views(num_views)
         self.pooling.require(features)
 
-    @staticmethod
-    def _require_two(num_views: int) -> None:
-        if num_views != 2:
+    def _require_views(self, num_views: int) -> None:
+        wanted = self.criterion.num_views
+        if wanted not in (None, num_views):
+            words = {1: "one view", 2: "two views"}.get(wanted, f"{wanted} views")
             raise UserError(
-                f"JointEmbedding compares two views, the data recipe makes {num_views}: change "
+                f"JointEmbedding compares {words}, the data recipe makes {num_views}: change "
                 "--data.recipe or --model.objective"
             )
 
-    def pooled(self, features: Tensor) -> Tensor:
-        return self.pooling(features)
+
+def width_of(projector: nn.Module, in_features: int) -> int:
+    """Of what a projector makes: its `out_features`, or those of its last linear layer."""
+    linear = [m.out_features for m in projector.modules() if isinstance(m, nn.Linear)]
+    return int(getattr(projector, "out_features", linear[-1] if linear else in_features))

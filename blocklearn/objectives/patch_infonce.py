@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, linear
 
 from blocklearn.backbones.stage import StageSpec
-from blocklearn.batch import Batch
 from blocklearn.distributed.collectives import first_row, gather_batch
 from blocklearn.errors import UserError
 from blocklearn.heads.context import Context
 from blocklearn.objectives.infonce import Contrast, contrast, own_generator, summarise
-from blocklearn.objectives.objective import Objective, ObjectiveOutput
+from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutput, Published
 
 Direction = Literal["down", "up", "right", "left"]
 
@@ -21,12 +20,12 @@ Direction = Literal["down", "up", "right", "left"]
 class PatchInfoNCE(Objective):
     """InfoNCE of Greedy InfoMax on images (arXiv 1905.11786, released code).
 
-    The features are a grid of vectors: the mean of every patch where `--model.patches` cuts the
-    images, else the positions of the stage's own map. With `z` at row `r` and a direction of down,
-    step `k` asks for the vector `d = k + skip` rows below, in the same column, among negatives from
-    the whole batch: `softmax(<c[r], W_k z[r + d]>)`. `W_k` acts on the target. The context `c` is
-    `z` itself, with gradient, or what a context network makes of it. The loss is the mean over
-    anchors, then steps, then directions. Chance is `ln(1 + negatives)`.
+    The features are a grid of vectors: the mean of every patch where `--model.network.patches` cuts
+    the images, else the positions of the stage's own map. With `z` at row `r` and a direction of
+    down, step `k` asks for the vector `d = k + skip` rows below, in the same column, among
+    negatives from the whole batch: `softmax(<c[r], W_k z[r + d]>)`. `W_k` acts on the target. The
+    context `c` is `z` itself, with gradient, or what a context network makes of it. The loss is the
+    mean over anchors, then steps, then directions. Chance is `ln(1 + negatives)`.
 
     Each anchor's negatives are drawn anew for every step and batch, uniformly and with replacement,
     from all the targets of that step; its own positive may be among them, as published.
@@ -60,8 +59,6 @@ class PatchInfoNCE(Objective):
             known and otherwise with the first map.
     """
 
-    pooled_kind = "context"
-
     def __init__(
         self,
         spec: StageSpec,
@@ -91,7 +88,7 @@ class PatchInfoNCE(Objective):
                 f"{get_args(Direction)}, each once, got {steps}, {skip}, {negatives} and "
                 f"{directions}"
             )
-        if spec.layout == "NCL":
+        if spec.layout.is_sound:
             raise UserError(
                 f"PatchInfoNCE predicts images, {spec.name} makes sound: take TemporalInfoNCE"
             )
@@ -103,7 +100,6 @@ class PatchInfoNCE(Objective):
         if self.context:
             self.context.require("map")
         width = self.context.out_channels if self.context else spec.channels
-        self.pooled_width = self.context.out_channels if self.context else None
         self.predictors = nn.ModuleDict(
             {
                 direction: nn.Linear(spec.channels, steps * width, bias=False)
@@ -111,21 +107,28 @@ class PatchInfoNCE(Objective):
             }
         )
 
-    def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
         """One view or more, each `(B * patches, C, h, w)` or a map; with several the loss is their
         mean."""
         return summarise(
             [
                 self._predict(turn(self._grid_of(view), direction), predictor)
-                for view in features
+                for view in local.features
                 for direction, predictor in self.predictors.items()
             ]
         )
 
-    def pooled(self, features: Tensor) -> Tensor:
-        """The mean context of the first direction, `(B, pooled_width)`."""
-        grid = turn(self._grid_of(features), next(iter(self.predictors)))
-        return (grid if self.context is None else self.context(grid)).mean(dim=(2, 3))
+    def published(self) -> Sequence[Published]:
+        """The mean context of the first direction; nothing without a context network."""
+        context = self.context
+        if context is None:
+            return ()
+
+        def mean(features: Tensor) -> Tensor:
+            grid = turn(self._grid_of(features), next(iter(self.predictors)))
+            return context(grid).mean(dim=(2, 3))
+
+        return [Published("context", context.out_channels, context, mean)]
 
     def require_views(self, features: Tensor, num_views: int) -> None:
         """Refuse a map with too few positions for grid or steps; told before training. Any number

@@ -7,12 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from blocklearn.backbones.stage import StageSpec
-from blocklearn.batch import Batch
 from blocklearn.criteria.criterion import at_least_float32
 from blocklearn.distributed.collectives import sum_over_processes
 from blocklearn.errors import UserError
 from blocklearn.heads.pooling import GlobalPooling, Pooling
-from blocklearn.objectives.objective import Objective, ObjectiveOutput
+from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutput, Published
 
 
 class Supervised(Objective):
@@ -53,18 +52,17 @@ class Supervised(Objective):
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
         self.pooling = pooling(spec)
-        self.pooled_width = self.pooling.out_features
         self.classifier = nn.Linear(self.pooling.out_features, num_classes)
 
-    def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
-        """Maps `(B, C, H, W)`, one a view, to the loss. The embeddings are the pooled features.
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
+        """Maps `(B, C, H, W)`, one a view, to the loss.
 
         Raises:
             UserError: for labels out of range, on every process where one of them has such.
         """
-        pooled = [self.pooling(view) for view in features]
+        pooled = [self.pooling(view) for view in local.features]
         logits = torch.cat([self.classifier(vector) for vector in pooled])
-        label = batch.label.repeat(len(features))
+        label = local.batch.label.repeat(len(local.features))
         known = (label >= 0) & (label < self.num_classes)
         with torch.autocast(logits.device.type, enabled=False):
             logits, target = at_least_float32(logits), label.clamp(0, self.num_classes - 1)
@@ -77,21 +75,18 @@ class Supervised(Objective):
             )
             loss, right, num_known, count = sum_over_processes(sums).unbind()
         if num_known < count:
+            unknown = int(count - num_known) // len(local.features)
             raise UserError(
-                f"Supervised: {int(count - num_known) // len(features)} samples of this batch have "
-                f"labels outside 0 to {self.num_classes - 1} (-1: no label); take labelled data, "
-                "or set num_classes to its number of classes"
+                f"Supervised: {unknown} samples of this batch have labels outside 0 to "
+                f"{self.num_classes - 1} (-1: no label); take labelled data, or set num_classes to "
+                "its number of classes"
             )
-        return ObjectiveOutput(
-            loss / count.detach(),
-            {"accuracy": (right / count).detach()},
-            [p.detach() for p in pooled],
-        )
+        return ObjectiveOutput(loss / count.detach(), {"accuracy": (right / count).detach()})
+
+    def published(self) -> Sequence[Published]:
+        return [Published("head", self.pooling.out_features, self.pooling, self.pooling)]
 
     def require_views(self, features: Tensor, num_views: int) -> None:
         """Refuse a map that the pooling can make nothing of; told before training. Any number of
         views will do."""
         self.pooling.require(features)
-
-    def pooled(self, features: Tensor) -> Tensor:
-        return self.pooling(features)

@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from blocklearn.backbones.stage import StageSpec
-from blocklearn.batch import Batch
 from blocklearn.distributed.collectives import first_row, gather_batch
 from blocklearn.errors import UserError
 from blocklearn.heads.context import Context
 from blocklearn.objectives.infonce import Contrast, contrast, own_generator, summarise
-from blocklearn.objectives.objective import Objective, ObjectiveOutput
+from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutput, Published
 
 Sampling = Literal["cyclic", "permutation", "same_sequence"]
 
@@ -55,8 +54,6 @@ class TemporalInfoNCE(Objective):
         UserError: for features that are no sound, or a sequence too short for the steps.
     """
 
-    pooled_kind = "context"
-
     def __init__(
         self,
         spec: StageSpec,
@@ -79,7 +76,7 @@ class TemporalInfoNCE(Objective):
                 f"{', '.join(get_args(Sampling))} and a window of more positions than steps, got "
                 f"{steps}, {negatives}, {sampling} and {window}"
             )
-        if spec.layout != "NCL":
+        if not spec.layout.is_sound:
             raise UserError(
                 f"TemporalInfoNCE predicts sound, {spec.name} makes maps: take PatchInfoNCE, or a "
                 "backbone for sound"
@@ -90,19 +87,25 @@ class TemporalInfoNCE(Objective):
         if self.context:
             self.context.require("sound")
         width = self.context.out_channels if self.context else spec.channels
-        self.pooled_width = self.context.out_channels if self.context else None
         self.predictor = nn.Linear(width, steps * spec.channels, bias=False)
 
-    def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
         """One view or more, each `(B, C, T)`; with several the loss is their mean."""
-        return summarise([self._predict(view) for view in features])
+        return summarise([self._predict(view) for view in local.features])
 
-    def pooled(self, features: Tensor) -> Tensor:
-        """The mean context, `(B, pooled_width)`."""
-        return self.framewise(features).mean(dim=2)
+    def published(self) -> Sequence[Published]:
+        """The mean context; nothing without a context network."""
+        if self.context is None:
+            return ()
 
-    def framewise(self, features: Tensor) -> Tensor:
-        """The context at every position, `(B, pooled_width, T)`."""
+        def mean(features: Tensor) -> Tensor:
+            return self.summary(features).mean(dim=2)
+
+        width = self.context.out_channels
+        return [Published("context", width, self.context, mean, self.summary)]
+
+    def summary(self, features: Tensor) -> Tensor:
+        """The context at every position: `(B, C, T)` to `(B, width, T)`."""
         return features if self.context is None else self.context(features)
 
     def require_views(self, features: Tensor, num_views: int) -> None:
@@ -118,7 +121,7 @@ class TemporalInfoNCE(Objective):
 
     def _predict(self, z: Tensor) -> list[Contrast]:
         self.require_views(z, 1)
-        context, z = self.framewise(z).transpose(1, 2), z.transpose(1, 2)
+        context, z = self.summary(z).transpose(1, 2), z.transpose(1, 2)
         generator = own_generator(z.device)
         length = min(self.window or z.shape[1], z.shape[1])
         begin = int(torch.randint(z.shape[1] - length + 1, ()))

@@ -59,9 +59,9 @@ def print_blocks(network: BlockwiseModule) -> None:
             )
         )
     kwargs = ", ".join(
-        f"{name}={value}" for name, value in network.structure["backbone_kwargs"].items()
+        f"{name}={value}" for name, value in network.structure.backbone_kwargs.items()
     )
-    backbone = network.structure["backbone"] + (f" ({kwargs})" if kwargs else "")
+    backbone = network.structure.backbone + (f" ({kwargs})" if kwargs else "")
     title = f"{backbone} in {len(rows)} block{'s' if len(rows) > 1 else ''}"
     print_table(
         title, ("block", "stages", "channels", "size", "parameters", "of its objective"), rows

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from blocklearn.blocks.old_arguments import renewed_config
 from blocklearn.runs.strict_yaml import read_yaml
 
 SECTIONS = ("seed_everything", "model", "data", "probe", "wandb")
@@ -22,6 +23,7 @@ OF_THE_TRAINER = (  # plain values that an evaluation shares with its training r
     "deterministic",
     "benchmark",
 )
+PACKAGES = ("backbones", "blocks", "criteria", "data", "heads", "objectives", "optim", "training")
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
@@ -33,7 +35,7 @@ def received_settings(config: Path) -> str:
     Raises:
         UserError: as `read_yaml`.
     """
-    content = read_yaml(config)
+    content, _ = renewed_config(read_yaml(config))
     kept = {name: content[name] for name in SECTIONS if name in content}
     trainer = content.get("trainer")
     if isinstance(trainer, Mapping):
@@ -114,6 +116,8 @@ def _own_parts() -> set[str]:
     from blocklearn.data.datamodule import KeyedDataModule
     from blocklearn.data.view_recipe import ViewRecipe
     from blocklearn.optim.warmup_cosine import LRSchedule
+    from blocklearn.training.block_metric import BlockMetric
+    from blocklearn.training.execution import Execution
     from blocklearn.training.schedule import Schedule
 
     rooms = (blocklearn.data, blocklearn.objectives, blocklearn.optim)
@@ -125,6 +129,8 @@ def _own_parts() -> set[str]:
         KeyedDataModule,
         ViewRecipe,
         LRSchedule,
+        BlockMetric,
+        Execution,
     )
     found = {
         f"{room.__name__}.{name}": part
@@ -137,8 +143,7 @@ def _own_parts() -> set[str]:
         f"{part.__module__}.{part.__qualname__}"
         for base in bases
         for part in _subclasses(base)
-        if part.__module__.split(".")[:2]
-        in (["blocklearn", room] for room in ("blocks", "data", "objectives", "optim"))
+        if part.__module__.split(".")[:2] in (["blocklearn", package] for package in PACKAGES)
     }
     return set(found) | canonical | deeper
 

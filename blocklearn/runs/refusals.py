@@ -130,7 +130,7 @@ def _refuse_for_training(trainer: Mapping[str, Any]) -> None:
     if trainer["gradient_clip_algorithm"] is not None:
         raise UserError(
             "trainer.gradient_clip_algorithm: blocks are clipped by their gradient's norm, with "
-            "--model.gradient_clip_norm"
+            "--model.update.gradient_clip_norm"
         )
     if trainer["model_registry"] is not None:
         raise UserError(
@@ -284,7 +284,7 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
     processes = count_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
     _refuse_batch(data, samples, processes)
     for block in model.walked:  # an optimizer that cannot be built says so here
-        model.rule.build_optimizer(block, data.batch_size, block.settings.lr_factor)
+        model.rule.build_optimizer(block.parameters(), data.batch_size, block.settings.lr_factor)
     _refuse_short_validation(data, trainer["limit_val_batches"])
     for line in require_monitors(
         model, trainer["callbacks"] or (), data, trainer["limit_val_batches"] != 0

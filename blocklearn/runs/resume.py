@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from blocklearn.blocks.old_arguments import LISTS, renewed, renewed_flag
 from blocklearn.errors import UserError
 from blocklearn.runs.run_folder import RunFolder
 from blocklearn.weights.checkpoint import read_checkpoint
 
+PER_BLOCK = "model.per_block"
 RUN = "blocklearn_run"  # the checkpoint's key for what it was trained with
 ACCEPT = "--accept_changes true"
 DECISIVE = (
@@ -29,9 +31,11 @@ SILENT = (  # where data and files lie, and how fast it goes
     "data.init_args.max_corrupt",
     "model.checkpoint",
     "model.recompute",
-    "model.compile",
-    "model.non_finite",
-    "model.non_finite_limit",
+    "model.execution",
+    "model.metrics",
+    "model.network.compile",
+    "model.update.non_finite",
+    "model.update.non_finite_limit",
 )
 LONGER = ": learning-rate curve and windows are those of the new length"
 BUDGET = ("trainer.max_epochs", "trainer.max_steps")
@@ -116,6 +120,7 @@ def go_on_from(config: Any, plain: Mapping[str, Any]) -> GoingOn:
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide what a run learns, by dotted key."""
     flat = dict(_flat("", config))
+    flat[PER_BLOCK] = _plain_blocks((config.get("model") or {}).get("per_block"))
     return {
         key: value
         for key, value in flat.items()
@@ -134,7 +139,7 @@ def changes_since(checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> l
     if about is None:
         return []
     try:
-        before = dict(json.loads(about["settings"]))
+        before = _as_today(dict(json.loads(about["settings"])))
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"resume: the checkpoint's entry {RUN} is damaged ({error})") from error
     now = json.loads(json.dumps(deciding(config)))
@@ -207,13 +212,38 @@ def write_down(changes: Sequence[Change], step: int, path: Path) -> None:
 def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
-            yield from _flat(f"{key}.{name}".lstrip("."), inner)
+            if f"{key}.{name}" != PER_BLOCK:
+                yield from _flat(f"{key}.{name}".lstrip("."), inner)
     else:
         yield key, value
 
 
+def _plain_blocks(blocks: Any) -> dict[str, Any]:
+    """What blocks differ in, without what is no difference or does not decide."""
+    return {
+        name: kept
+        for name, own in (blocks or {}).items()
+        if (kept := {k: v for k, v in own.items() if v not in (None, 1) and k != "recompute"})
+    }
+
+
+def _as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run of blocklearn 0.1 under the keys of today."""
+    lists = {name: settings.get(f"model.{name}") for name in LISTS}
+    blocks, _ = renewed({n: entries for n, entries in lists.items() if isinstance(entries, list)})
+    today = {renewed_flag(f"--{key}")[2:]: value for key, value in settings.items()}
+    for name, entries in lists.items():
+        if isinstance(entries, list) or name not in ("noise", "recompute"):
+            today.pop(f"model.{name}", None)
+    return {PER_BLOCK: _plain_blocks(blocks.get("per_block")), **today}
+
+
 def _same_part(value: Any) -> Any:
     """Our own classes have several paths: `blocklearn.LARS` is `blocklearn.optim.LARS`."""
+    if isinstance(value, Mapping):
+        return {key: _same_part(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_same_part(inner) for inner in value]
     own = isinstance(value, str) and value.startswith("blocklearn.")
     return value.rpartition(".")[2] if own else value
 

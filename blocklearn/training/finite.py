@@ -14,7 +14,7 @@ from blocklearn.errors import UserError
 
 Policy = Literal["stop", "skip"]
 COUNTS = "blocklearn_skipped"  # the checkpoint's key
-ADVICE = "Lower the learning rate, set --model.gradient_clip_norm, or look for bad samples"
+ADVICE = "Lower the learning rate, set --model.update.gradient_clip_norm, or look for bad samples"
 
 
 @dataclass

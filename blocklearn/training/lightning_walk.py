@@ -1,129 +1,152 @@
-"""The isolated walk: forward a block, its loss, backward, update, free the graph, hand the detached
-features on."""
+"""The isolated walk on Lightning's Trainer: the only class that talks to it."""
 
+import copy
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from torch import Tensor
 from torch.optim import Optimizer
 
 from blocklearn.batch import Batch
 from blocklearn.distributed.launch import say
 from blocklearn.distributed.strategy import IsolatedStrategy
 from blocklearn.errors import UserError
+from blocklearn.training.block_metric import BlockMetric
+from blocklearn.training.contract import BlockOutput, Carried, Clock, LocalBlock
 from blocklearn.training.early_stopping import keep_patience, stopped_early
-from blocklearn.training.finite import COUNTS, FiniteWatch, keep, put_back, require_finite, spoil
+from blocklearn.training.execution import Execution, InTurn
+from blocklearn.training.finite import COUNTS, FiniteWatch, require_finite
+from blocklearn.training.learner import Learner
 from blocklearn.training.monitor_times import Rhythm, require_in_time
 from blocklearn.training.monitors import require_monitors
 from blocklearn.training.place import Place, forget_restart
 from blocklearn.training.schedule import Schedule, Simultaneous, require_shared_batches
 from blocklearn.training.trainer_parts import refuse_callbacks, refuse_precision, refuse_settings
-from blocklearn.training.unfinished import UNFINISHED, Kept, put_unfinished, unfinished
+from blocklearn.training.unfinished import UNFINISHED, put_unfinished, unfinished
 from blocklearn.training.update_rule import UpdateRule
 
-if TYPE_CHECKING:
-    from blocklearn.blocks.block import Block, BlockOutput
 
-
-class IsolatedWalk(LightningModule):
-    """Walks down `self.walked` once a batch. It alone talks to the trainer; blocks only compute.
+class LightningWalk(LightningModule):
+    """Runs the blocks in `self.walked` on every batch that the Trainer hands over, logs what they
+    say, and counts one step per batch. Blocks, learners and executions know nothing of the Trainer.
 
     Args:
         rule: how each block is updated from its loss.
         schedule: which blocks learn when.
+        execution: which block runs when, and where.
+        metrics: what else is logged of every block; each block gets a copy.
     """
 
-    def __init__(self, rule: UpdateRule, schedule: Schedule | None = None) -> None:
+    def __init__(
+        self,
+        rule: UpdateRule,
+        schedule: Schedule | None = None,
+        execution: Execution | None = None,
+        metrics: Sequence[BlockMetric] = (),
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.rule = rule
         self.schedule = schedule or Simultaneous()
+        self.execution = execution or InTurn()
+        self.block_metrics = list(metrics)
         self.watch = FiniteWatch(rule.non_finite, rule.non_finite_limit)
-        # running statistics before batches that may be dropped, by block
-        self._statistics: Kept = {}
+        self.learners: list[Learner] = []  # while training
+        self._watching: dict[str, list[BlockMetric]] = {}  # by the name that is logged
         self._place: Place | None = None  # where a run that is resumed goes on
         self._unfinished: Sequence[Mapping[str, Any]] = ()
-        self.noise_seed = 0
         # the first block to run; above 0 where batches hold the features of the block before it
         self.entry = 0
+        self.seed = 0
         self._total_steps: int | None = None
         self.monitors_checked = False  # by whoever started the run
 
     @property
-    def walked(self) -> "Sequence[Block]":
+    def walked(self) -> Sequence[LocalBlock]:
         """The blocks of this walk, in order."""
         raise NotImplementedError
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         self._require_a_batch_to_normalise_over(batch)
-        learning = {block for block in self.walked if self.global_step in self.window(block)}
-        last = max((block.index for block in learning), default=-1)
-        views: Sequence[Tensor] = batch.views
-        waiting: list[tuple[Block, Optimizer]] = []
-        for block, optimizer in zip(self.walked, self.trainer.optimizers, strict=True):
-            if not self.entry <= block.index <= last:
-                continue  # its output is there already, or nobody behind it learns
-            if block.training != (block in learning):
-                block.train(block in learning)
-                block.zero_grad()  # of a window that ended between two accumulated batches
-            if block not in learning:
-                views = block.hand_over(views)
-                continue
-            self._set_lr(block, optimizer)
-            if self.watch.policy == "skip" and block.name not in self._statistics:
-                self._statistics[block.name] = keep(block.buffers())
-            output = block.local_step(
-                views, batch, (self.noise_seed, self.global_step), self.trainer.global_rank
-            )
-            self._backward(block, output.loss)
-            waiting.append((block, optimizer))
-            while len(waiting) > bool(
-                block.lends
-            ):  # the next block's loss has still to reach what it borrows
-                self._update(*waiting.pop(0), batch_idx)
-            self._log_block(block, output, batch, "", lr=optimizer.param_groups[0]["lr"])
-            views = output.features
+        clock = self.clock(batch_idx)
+        running = self._running(clock)
+        for learner in running:
+            learner.prepare(clock)
+        first = Carried(batch.stored or batch.views)
+        for learner, output in self.execution.run(running, first, batch, clock):
+            self._log_block(learner.block, output, batch, "", lr=learner.lr)
+            self._observe(learner.block, output, "", clock)
         self._count_batch()
+
+    def clock(self, batch_idx: int) -> Clock:
+        """Of a training batch, by its number in the epoch."""
+        group = self.rule.accumulate_batches
+        within = batch_idx % group
+        left = self.trainer.num_training_batches - batch_idx  # this batch included
+        return Clock(
+            self.global_step,
+            self.total_steps,
+            self.current_epoch,
+            self.seed,
+            self.trainer.global_rank,
+            group=int(min(group, within + left)),
+            updates=self.updated_at(batch_idx),
+        )
 
     def updated_at(self, batch_idx: int) -> bool:
         """Whether the weights are updated at the end of this batch of the epoch, so that no
         gradient waits for the next."""
-        return (batch_idx + 1) % self.rule.accumulate_batches == 0 or self.trainer.is_last_batch
+        group = self.rule.accumulate_batches
+        return (batch_idx + 1) % group == 0 or self.trainer.is_last_batch
 
-    def window(self, block: "Block") -> range:
+    def _running(self, clock: Clock) -> list[Learner]:
+        """From the entry to the last block that learns; nobody needs what lies behind it."""
+        last = max(
+            (n for n, learner in enumerate(self.learners) if learner.learns(clock)), default=-1
+        )
+        return self.learners[self.entry : last + 1]
+
+    def window(self, block: LocalBlock) -> range:
         """The batches from which a block learns: what the schedule says, up to the block's own stop
         epoch."""
-        return self.window_within(
-            block, int(min(self.trainer.num_training_batches, self.total_steps)), self.total_steps
-        )
+        steps_per_epoch = int(min(self.trainer.num_training_batches, self.total_steps))
+        return self.window_within(block, steps_per_epoch, self.total_steps)
 
-    def window_within(self, block: "Block", steps_per_epoch: int, total_steps: int) -> range:
+    def window_within(self, block: LocalBlock, steps_per_epoch: int, total_steps: int) -> range:
         """The same for a run of that length, before there is a Trainer."""
-        window = self.schedule.window(block.index, len(self.walked), steps_per_epoch, total_steps)
+        window = self.schedule.window(
+            self._place_of(block), len(self.walked), steps_per_epoch, total_steps
+        )
         if block.settings.stop_epoch is None:
             return window
-        return range(
-            window.start,
-            max(min(window.stop, block.settings.stop_epoch * steps_per_epoch), window.start),
-        )
+        stop = min(window.stop, block.settings.stop_epoch * steps_per_epoch)
+        return range(window.start, max(stop, window.start))
+
+    def _place_of(self, block: LocalBlock) -> int:
+        """Among the blocks of this walk: a block that is trained by itself is the first of one."""
+        return next(place for place, other in enumerate(self.walked) if other is block)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        views: Sequence[Tensor] = batch.views
+        carried = Carried(batch.views)
+        clock = Clock(self.global_step, learning=False)
         for block in self.walked:
-            output = block.local_step(views, batch)
+            output = block.local_step(carried, batch, clock)
             self._log_block(block, output, batch, "val_")
-            views = output.features
+            self._observe(block, output, "val_", clock)
+            carried = output.carried
+
+    def on_validation_epoch_end(self) -> None:
+        for block in self.walked:
+            self._log_metrics(block, "val_")
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One optimizer a block. There are no scheduler objects: the learning rate is a function of
         the batch count."""
         batch_size = getattr(self._datamodule, "batch_size", None)
         built = [
-            self.rule.build_optimizer(block, batch_size, block.settings.lr_factor)
+            self.rule.build_optimizer(block.parameters(), batch_size, block.settings.lr_factor)
             for block in self.walked
         ]
         self._options = [
@@ -188,7 +211,12 @@ class IsolatedWalk(LightningModule):
         require_finite(states, "the checkpoint is not written, the one before stays")
         if self._trainer is not None:  # it is saved outside of a run too
             Place.of(self.trainer).write(checkpoint)
-            checkpoint[UNFINISHED] = unfinished(self.walked, self._statistics)
+            statistics = {
+                learner.block.name: learner.statistics
+                for learner in self.learners
+                if learner.statistics
+            }
+            checkpoint[UNFINISHED] = unfinished(self.walked, statistics)
             checkpoint[COUNTS] = self.watch.counts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -206,40 +234,43 @@ class IsolatedWalk(LightningModule):
         are used."""
 
     def on_train_start(self) -> None:
-        self.noise_seed = torch.initial_seed()
+        self.seed = torch.initial_seed()
+        trainer: Any = self.trainer
         if self._place:
-            self._place.go_on(self.trainer)
-            self._statistics = put_unfinished(
-                self.walked, self._unfinished, self.trainer.global_rank
-            )
-            self.trainer.should_stop |= stopped_early(self.trainer.callbacks) is not None  # pyright: ignore
-        self._place, self._unfinished = None, ()
+            self._place.go_on(trainer)
         self._heed_configured_options()
-        windows = [self.window(block) for block in self.walked]
+        self.learners = [
+            Learner(
+                block,
+                optimizer,
+                self.rule,
+                self.watch,
+                self.window(block),
+                trainer.num_training_batches,
+                self.manual_backward,
+                self._reads_losses,
+            )
+            for block, optimizer in zip(self.walked, trainer.optimizers, strict=True)
+        ]
+        if self._place:
+            kept = put_unfinished(self.walked, self._unfinished, trainer.global_rank)
+            for learner in self.learners:
+                learner.statistics = kept.get(learner.block.name, [])
+            trainer.should_stop |= stopped_early(trainer.callbacks) is not None
+        self._place, self._unfinished = None, ()
+        windows = [learner.window for learner in self.learners]
         require_shared_batches(self.walked, windows)
-        if not self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
-            require_in_time(self.walked, windows, self.trainer.callbacks, self._rhythm)  # pyright: ignore
-        shortest = min(self.trainer.num_training_batches, self.total_steps)
+        if not trainer.fast_dev_run:
+            require_in_time(self.walked, windows, trainer.callbacks, self._rhythm)
+        shortest = min(trainer.num_training_batches, self.total_steps)
         # so that a short run leaves a trace too
-        self.trainer.log_every_n_steps = max(1, min(self._log_interval, shortest))  # pyright: ignore
+        trainer.log_every_n_steps = max(1, min(self._log_interval, shortest))
+
+    def on_train_end(self) -> None:
+        self.learners = []
 
     def on_train_epoch_start(self) -> None:
         forget_restart(self.trainer)
-
-    def _backward(self, block: "Block", loss: Tensor) -> None:
-        weight = block.settings.loss_weight
-        usable = self.watch.take_loss(
-            block.name, block.stage_names, loss, self.global_step, self._reads_losses
-        )
-        if usable:
-            with torch.autocast(
-                loss.device.type, enabled=False
-            ):  # Lightning's is around the whole step, backward included
-                self.manual_backward(
-                    (loss if weight == 1 else loss * weight) / self.rule.accumulate_batches
-                )
-        if self.watch.is_bad(block.name):
-            spoil([p for p in block.parameters() if p.requires_grad])
 
     def _heed_configured_options(self) -> None:
         """A resumed run's optimizers come back with the checkpoint's rates and decays; the
@@ -250,46 +281,23 @@ class IsolatedWalk(LightningModule):
                     {name: value for name, value in configured.items() if name != "params"}
                 )
 
-    def _set_lr(self, block: "Block", optimizer: Optimizer) -> None:
-        window = self.window(block)
-        steps_per_epoch = self.trainer.num_training_batches
-        self.rule.set_lr(optimizer, self.global_step - window.start, steps_per_epoch, len(window))
-
-    def _update(self, block: "Block", optimizer: Optimizer, batch_idx: int) -> None:
-        if not self.updated_at(batch_idx):
-            return
-        take = partial(self.watch.take_gradient, block.name, block.stage_names)
-        before = self._statistics.pop(block.name, ())
-        if self.rule.apply(
-            optimizer, lambda size: take(size, self.global_step, self._reads_losses)
-        ):
-            # it holds low-precision copies of the weights as they were
-            torch.clear_autocast_cache()
-        else:
-            put_back(before)
-
     def _count_batch(self) -> None:
-        # Lightning counts optimizer steps: K a batch with K optimizers. Everything that depends on
-        # `global_step`
-        # (max_steps, checkpoints, loggers, resuming) means batches, so exactly one is counted.
+        # Lightning counts optimizer steps: K per batch with K optimizers. Everything that depends
+        # on `global_step` (max_steps, checkpoints, loggers, resuming) means batches, so exactly one
+        # is counted.
         counter = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         counter.increment_ready()
         counter.increment_completed()
 
     def _log_block(
-        self, block: "Block", output: "BlockOutput", batch: Batch, prefix: str, **extra: float
+        self, block: LocalBlock, output: BlockOutput, batch: Batch, prefix: str, **extra: float
     ) -> None:
         size = batch.label.shape[0]
         name = f"{block.name}/{prefix}"
         # Our own losses are those of the whole batch on every process; a user's may not be.
         over_all = bool(prefix)
-        self.log(
-            f"{name}loss",
-            output.loss.detach(),
-            prog_bar=not prefix,
-            batch_size=size,
-            sync_dist=over_all,
-        )
+        loss = output.loss.detach()
+        self.log(f"{name}loss", loss, prog_bar=not prefix, batch_size=size, sync_dist=over_all)
         if not prefix and (self.global_step + 1) % self._log_interval:
             # the loggers would not see them, and a call of `log` costs more than a small layer
             return
@@ -298,10 +306,29 @@ class IsolatedWalk(LightningModule):
         metrics = {name + key: value for key, value in {**output.metrics, **extra}.items()}
         self.log_dict(metrics, batch_size=size, sync_dist=over_all)
 
-    @property
-    def _reads_losses(self) -> bool:
+    def _observe(self, block: LocalBlock, output: BlockOutput, prefix: str, clock: Clock) -> None:
+        """Show the block's output to the block's own metrics, and log them where losses are."""
+        if not self.block_metrics:
+            return
+        own = self._watching.setdefault(block.name + prefix, copy.deepcopy(self.block_metrics))
+        for metric in own:
+            if not clock.learning or (clock.step + 1) % metric.every == 0:
+                with torch.no_grad():
+                    metric.update(block, output)
+                metric.seen = True
+        if clock.learning and (clock.step + 1) % self._log_interval == 0:
+            self._log_metrics(block, prefix)
+
+    def _log_metrics(self, block: LocalBlock, prefix: str) -> None:
+        for metric in self._watching.get(block.name + prefix, ()):
+            if metric.seen:
+                metric.seen = False
+                found = metric.compute()
+                self.log_dict({f"{block.name}/{prefix}{key}": v for key, v in found.items()})
+
+    def _reads_losses(self, step: int) -> bool:
         """Whether losses are read at this batch anyway. Reading one waits for the device."""
-        return self.global_step % self._log_interval == 0
+        return step % self._log_interval == 0
 
     @property
     def _rhythm(self) -> Rhythm:

@@ -3,15 +3,13 @@ is asked for."""
 
 from collections.abc import Iterable, Sequence
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from blocklearn.errors import UserError
-
-if TYPE_CHECKING:
-    from blocklearn.blocks.block import Block
+from blocklearn.training.contract import LocalBlock
 
 
 class Rhythm(NamedTuple):
@@ -54,7 +52,7 @@ class Rhythm(NamedTuple):
 
 
 def require_in_time(
-    blocks: Sequence["Block"],
+    blocks: Sequence[LocalBlock],
     windows: Sequence[range],
     callbacks: Iterable[Callback],
     rhythm: Rhythm,

@@ -1,19 +1,18 @@
 """What callbacks may monitor: the names under which the walk logs, known before training."""
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import LearningRateMonitor
 
 from blocklearn.batch import Batch
-from blocklearn.blocks.data_check import evaluating
 from blocklearn.errors import UserError
-
-if TYPE_CHECKING:
-    from blocklearn.training.lightning_walk import IsolatedWalk
+from blocklearn.training.contract import Carried, Walk
+from blocklearn.training.trial import evaluating
 
 KNOWN = (
     "lightning.",
@@ -24,7 +23,7 @@ SHOWN = 12
 
 
 def require_monitors(
-    walk: "IsolatedWalk", callbacks: Iterable[Callback], data: Any, validates: bool
+    walk: Walk, callbacks: Iterable[Callback], data: Any, validates: bool
 ) -> list[str]:
     """Refuse callbacks that wait for a metric that nobody logs.
 
@@ -85,7 +84,7 @@ def _insists(callback: Callback) -> bool:
     return bool(getattr(callback, "strict", True))
 
 
-def _plain_names(walk: "IsolatedWalk", validates: bool) -> list[str]:
+def _plain_names(walk: Walk, validates: bool) -> list[str]:
     kinds = [
         "loss",
         "lr",
@@ -95,20 +94,24 @@ def _plain_names(walk: "IsolatedWalk", validates: bool) -> list[str]:
     return [f"{block.name}/{kind}" for block in walk.walked for kind in kinds]
 
 
-def _names_of_objectives(walk: "IsolatedWalk", batch: Batch, validates: bool) -> list[str]:
+def _names_of_objectives(walk: Walk, batch: Batch, validates: bool) -> list[str]:
     dtype = next(
         walk.parameters()
     ).dtype  # that of the run's precision, where the Trainer has set it already
-    views: Sequence[torch.Tensor] = [view.to(walk.device, dtype) for view in batch.views]
+    views = [view.to(walk.device, dtype) for view in batch.views]
+    carried, names = Carried(views), []
     batch = batch._replace(views=views, label=batch.label.to(walk.device))
-    names = []
     with evaluating(walk), torch.compiler.set_stance("force_eager"):  # compiling takes minutes
         for block in walk.walked:
-            output = block.local_step(views, batch)
-            views = output.features
+            output = block.local_step(carried, batch)
+            carried = output.carried
+            told = {**output.metrics}
+            for metric in copy.deepcopy(list(walk.block_metrics)):
+                metric.update(block, output)
+                told |= metric.compute()
             names += [
                 f"{block.name}/{part}{key}"
-                for key in output.metrics
+                for key in told
                 for part in ("", "val_")[: 1 + validates]
             ]
     return names

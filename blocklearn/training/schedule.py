@@ -4,12 +4,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
 
 from blocklearn.errors import UserError
-
-if TYPE_CHECKING:
-    from blocklearn.blocks.block import Block
+from blocklearn.training.contract import LocalBlock
 
 
 class Schedule(ABC):
@@ -72,7 +69,7 @@ class Sequential(Schedule):
         return range(ends[block], ends[block + 1])
 
 
-def require_shared_batches(blocks: "Sequence[Block]", windows: Sequence[range]) -> None:
+def require_shared_batches(blocks: Sequence[LocalBlock], windows: Sequence[range]) -> None:
     """Blocks that share a stage must learn from the same batches.
 
     Args:

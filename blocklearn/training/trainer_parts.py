@@ -36,7 +36,7 @@ INSTEAD: dict[type[Callback], str] = {
         "--model.recompute to save memory"
     ),
     GradientAccumulationScheduler: (
-        "cannot know the blocks; --model.accumulate_batches does it block by block"
+        "cannot know the blocks; --model.update.accumulate_batches does it block by block"
     ),
     LearningRateFinder: (
         "looks for the rate of one optimizer; compare a few of --model.optimizer.lr in a W&B sweep"
@@ -52,7 +52,8 @@ INSTEAD: dict[type[Callback], str] = {
         "blocks"
     ),
     SpikeDetection: (
-        "wants one loss a step; --model.non_finite skip drops a block's updates that are not finite"
+        "wants one loss a step; --model.update.non_finite skip drops a block's updates that are "
+        "not finite"
     ),
 }
 

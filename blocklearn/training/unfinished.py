@@ -1,22 +1,21 @@
 """What an update is made of that waits for the next batch: state, like weights."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from blocklearn.distributed.collectives import gather_on_first
 from blocklearn.errors import UserError
-
-if TYPE_CHECKING:
-    from blocklearn.blocks.block import Block
+from blocklearn.training.contract import LocalBlock
 
 UNFINISHED = "blocklearn_unfinished"  # the checkpoint's key
-Kept = dict[str, list[tuple[Tensor, Tensor]]]
+Beside = list[tuple[Tensor, Tensor]]  # values now, and as they were
+Kept = dict[str, Beside]
 
 
-def unfinished(blocks: "Sequence[Block]", kept: Kept) -> list[dict[str, Any]]:
+def unfinished(blocks: Sequence[LocalBlock], kept: Kept) -> list[dict[str, Any]]:
     """What waits in each process, in rank order: gradients, by block and parameter, and the values
     of running statistics before batches that may be dropped. Empty between two updates, and on all
     processes but the first.
@@ -31,7 +30,7 @@ def unfinished(blocks: "Sequence[Block]", kept: Kept) -> list[dict[str, Any]]:
 
 
 def put_unfinished(
-    blocks: "Sequence[Block]", waiting: Sequence[Mapping[str, Any]], rank: int
+    blocks: Sequence[LocalBlock], waiting: Sequence[Mapping[str, Any]], rank: int
 ) -> Kept:
     """Give a process its gradients back; returns its running statistics as they were, beside those
     that are.
@@ -58,7 +57,7 @@ def put_unfinished(
         ) from error
 
 
-def _gradients(block: nn.Module) -> dict[str, Tensor]:
+def _gradients(block: LocalBlock) -> dict[str, Tensor]:
     return {
         name: p.grad.detach().cpu() for name, p in block.named_parameters() if p.grad is not None
     }
@@ -72,7 +71,7 @@ def _put_gradients(parameters: Mapping[str, nn.Parameter], gradients: Mapping[st
         )  # in the parameter's own order in memory
 
 
-def _beside(block: nn.Module, values: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+def _beside(block: LocalBlock, values: Sequence[Tensor]) -> Beside:
     return [
         (now, before.to(now.device)) for now, before in zip(block.buffers(), values, strict=True)
     ]

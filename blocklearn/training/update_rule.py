@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import AdamW, Optimizer, SparseAdam
 
 from blocklearn.distributed.collectives import average_gradients
@@ -56,7 +56,7 @@ class UpdateRule:
             )
 
     def build_optimizer(
-        self, block: nn.Module, batch_size: int | None, lr_factor: float = 1.0
+        self, parameters: Iterable[Tensor], batch_size: int | None, lr_factor: float = 1.0
     ) -> Optimizer:
         """The optimizer of one block. `batch_size` counts over all processes; `lr_factor` is the
         block's own.
@@ -66,7 +66,7 @@ class UpdateRule:
                 walk cannot step.
         """
         try:
-            optimizer = self.optimizer([p for p in block.parameters() if p.requires_grad])
+            optimizer = self.optimizer([p for p in parameters if p.requires_grad])
         except (ValueError, TypeError) as error:
             raise UserError(f"optimizer: {error}") from error
         _require_steps_by_itself(optimizer)

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from blocklearn.errors import UserError
-from blocklearn.weights.structure import check_structure, no_larger_than
+from blocklearn.weights.structure import NetworkStructure, no_larger_than
 
 STRUCTURE = "blocklearn"  # the checkpoint's key that says what network it holds
+PUBLISHED = "blocklearn_published"  # where in its weights the modules are that exports keep
 EXPORTED, EXPORTED_HEADS = (
     "model.safetensors",
     "heads.safetensors",
@@ -107,7 +108,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             f"checkpoint: {path} was not written by blocklearn fit, and holds no weights by name"
         )
     if is_checkpoint(content):
-        content[STRUCTURE] = check_structure(content[STRUCTURE], path)
+        content[STRUCTURE] = NetworkStructure.checked(content[STRUCTURE], path)
         if not isinstance(content["state_dict"], Mapping) or not all(
             isinstance(name, str) and isinstance(value, Tensor)
             for name, value in content["state_dict"].items()

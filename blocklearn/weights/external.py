@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from blocklearn.errors import UserError
 from blocklearn.weights.checkpoint import check_fit, other_shapes
@@ -28,12 +28,14 @@ BEHIND_FEATURES = {
 AUTHORS_HEAD = re.compile(r"pool_conv_block_(\d+)\.([01])\.(\w+)$")
 OWN_HEAD = re.compile(r"([^/]+)/(.+)$")
 AUTHORS_PARTS = {"0": "conv", "1": "norm"}
-KEPT_PARTS = {
-    "pooling": "",
-    "context": "context.",
-}  # of an objective, and how their tensors' names begin in a file
+OLD_KINDS = {"pooling": "head", "context": "context"}  # of parts of objectives, before 0.2
 
 _log = logging.getLogger(__name__)
+
+
+def file_name(kind: str, tensor: str) -> str:
+    """How a tensor of a published feature is called in a file, behind `STAGE/`."""
+    return tensor if kind == "head" else f"{kind}.{tensor}"
 
 
 class PublishedWeights(NamedTuple):
@@ -89,7 +91,7 @@ def sort_published(content: Mapping[str, Any], path: str | Path) -> PublishedWei
 def load_published(
     weights: PublishedWeights,
     backbone: Mapping[str, Tensor],
-    heads: Mapping[str, nn.Module],
+    heads: Mapping[str, Mapping[str, Tensor]],
     path: str | Path,
 ) -> None:
     """Copy published weights into a network: the backbone strictly (a classifier is left out), and
@@ -107,11 +109,8 @@ def load_published(
     """
     load_backbone(weights.backbone, backbone, path)
     left: list[str] = []
-    for stage, head in heads.items():
-        own = head.state_dict()
+    for stage, own in heads.items():
         theirs = weights.heads.get(stage)
-        if not own:
-            continue
         if theirs is None:
             left.append(f"{stage} (not in the file)")
         elif differing := other_shapes(own, theirs) or sorted(own.keys() ^ theirs.keys()):

@@ -1,9 +1,10 @@
-"""What a file of weights says of the network it belongs to: checked before anything is built from
-it."""
+"""What network a file of weights holds: the only list of the entries that say so."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
@@ -11,57 +12,114 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from blocklearn.backbones.arguments import require_plain
 from blocklearn.errors import UserError
 
+KINDS: dict[str, tuple[type, ...]] = {
+    "backbone": (str,),
+    "backbone_kwargs": (dict,),
+    "small_stem": (bool,),
+    "patches": (dict, type(None)),
+    "blocks": (list,),
+}
 
-def check_structure(structure: Any, path: object) -> dict[str, Any]:
-    """A structure entry of a checkpoint or an exported file, of which nothing is believed.
 
-    Args:
-        structure: what the file says: `backbone`, `backbone_kwargs`, `small_stem`, `patches`,
-            `blocks`.
-        path: of the file, for messages.
+@dataclass(frozen=True)
+class NetworkStructure:
+    """A network without its weights.
 
-    Raises:
-        UserError: for an entry of another type, too large, or that names files.
+    Attributes:
+        backbone: timm's name.
+        blocks: names of the stages that each block trains; none where it is not known how the
+            network was trained.
+        backbone_kwargs: what it was built with.
+        small_stem: whether its stem keeps the size of small images.
+        patches: size, stride and grid of the patches into which images are cut; None for whole
+            images.
     """
-    if not isinstance(structure, Mapping):
-        raise UserError(
-            f"checkpoint: {path}: the entry that says what network it holds is a "
-            f"{type(structure).__name__}"
-        )
-    kinds = {
-        "backbone": (str,),
-        "backbone_kwargs": (dict,),
-        "small_stem": (bool,),
-        "patches": (dict, type(None)),
-        "blocks": (list,),
-    }
-    known = {name: structure[name] for name in kinds if name in structure}
-    for name in ("backbone", "blocks"):
-        if name not in known:
+
+    backbone: str
+    blocks: Sequence[Sequence[str]] = ()
+    backbone_kwargs: dict[str, Any] = field(default_factory=dict)
+    small_stem: bool = False
+    patches: dict[str, int] | None = None
+
+    def as_plain(self) -> dict[str, Any]:
+        """As a checkpoint holds it."""
+        return {**asdict(self), "blocks": [list(block) for block in self.blocks]}
+
+    def as_metadata(self) -> dict[str, str]:
+        """As a safetensors file holds it."""
+        plain = self.as_plain()
+        return {
+            name: plain[name] if name == "backbone" else json.dumps(plain[name]) for name in KINDS
+        }
+
+    @classmethod
+    def of_metadata(cls, metadata: Mapping[str, str], path: object) -> Self | None:
+        """What `as_metadata` wrote; None where there is nothing of it.
+
+        Raises:
+            UserError: where it is damaged.
+        """
+        if not {"backbone", "backbone_kwargs", "blocks", "small_stem"} <= metadata.keys():
+            return None
+        try:
+            read = {
+                name: metadata[name] if name == "backbone" else json.loads(metadata[name])
+                for name in KINDS
+                if name in metadata
+            }
+        except (ValueError, RecursionError) as error:
+            told = str(error).splitlines()[0]
+            raise UserError(f"checkpoint: the metadata of {path} is damaged: {told}") from error
+        return cls.checked(read, path)
+
+    @classmethod
+    def checked(cls, structure: Any, path: object) -> Self:
+        """From a file's plain data, of which nothing is believed.
+
+        Raises:
+            UserError: for an entry of another type, too large, or that names files.
+        """
+        if not isinstance(structure, Mapping):
             raise UserError(
-                f"checkpoint: {path}: the entry that says what network it holds lacks {name}"
+                f"checkpoint: {path}: the entry that says what network it holds is a "
+                f"{type(structure).__name__}"
             )
-    for name, value in known.items():
-        if not isinstance(value, kinds[name]):
+        known = {name: structure[name] for name in KINDS if name in structure}
+        for name in ("backbone", "blocks"):
+            if name not in known:
+                raise UserError(
+                    f"checkpoint: {path}: the entry that says what network it holds lacks {name}"
+                )
+        for name, value in known.items():
+            if not isinstance(value, KINDS[name]):
+                raise UserError(
+                    f"checkpoint: {path}: its {name} is a {type(value).__name__}, which it "
+                    "cannot be"
+                )
+        patches = known.get("patches")
+        if patches and (
+            set(patches) != {"size", "stride", "grid"}
+            or not all(type(n) is int for n in patches.values())
+        ):
             raise UserError(
-                f"checkpoint: {path}: its {name} is a {type(value).__name__}, which it cannot be"
+                f"checkpoint: {path}: its patches are not size, stride and grid, each a whole "
+                "number"
             )
-    patches = known.get("patches")
-    if patches and (
-        set(patches) != {"size", "stride", "grid"}
-        or not all(type(n) is int for n in patches.values())
-    ):
-        raise UserError(
-            f"checkpoint: {path}: its patches are not size, stride and grid, each a whole number"
-        )
-    blocks = known["blocks"]
-    if not all(
-        isinstance(block, list) and all(isinstance(stage, str) for stage in block)
-        for block in blocks
-    ):
-        raise UserError(f"checkpoint: {path}: its blocks are no lists of names of stages")
-    require_plain(known, f"checkpoint: {path}")
-    return known
+        if not all(
+            isinstance(block, list) and all(isinstance(stage, str) for stage in block)
+            for block in known["blocks"]
+        ):
+            raise UserError(f"checkpoint: {path}: its blocks are no lists of names of stages")
+        require_plain(known, f"checkpoint: {path}")
+        return cls(**known)
+
+    def differences(self, other: Self) -> list[str]:
+        """One phrase for every entry in which another network differs."""
+        return [
+            f"{entry.name} {theirs}, this configuration says {own}"
+            for entry in fields(self)
+            if (own := self.as_plain()[entry.name]) != (theirs := other.as_plain()[entry.name])
+        ]
 
 
 @contextmanager

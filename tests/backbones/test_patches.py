@@ -153,5 +153,7 @@ def test_a_vision_transformer_of_another_size_than_a_patch_says_so() -> None:
 
 def test_sound_is_not_cut_into_patches() -> None:
     network = BlockwiseModule(TemporalInfoNCE, backbone="gim_speech", patches=Patches())
-    with pytest.raises(UserError, match="sound is not cut into patches; set --model.patches null"):
+    with pytest.raises(
+        UserError, match="sound is not cut into patches; set --model.network.patches null"
+    ):
         network.require_fit(SimpleNamespace())

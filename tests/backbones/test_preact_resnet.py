@@ -72,5 +72,7 @@ def test_pretrained_weights_are_refused() -> None:
 
 
 def test_a_wrong_number_of_stages_is_refused_with_the_flag_to_set() -> None:
-    with pytest.raises(Exception, match=r"three positive numbers each.*--model.backbone_kwargs"):
+    with pytest.raises(
+        Exception, match=r"three positive numbers each.*--model.network.backbone_kwargs"
+    ):
         create_backbone("gim_resnet34", layers=[1, 1])

@@ -102,7 +102,7 @@ def test_a_parameter_without_gradient_is_named(capsys: pytest.CaptureFixture[str
 DIGITS = [
     "isolation",
     "--config=bt_digits.yaml",
-    "--model.backbone_kwargs={layers: [1, 1, 1, 1], channels: [8, 8, 8, 8]}",
+    "--model.network.backbone_kwargs={layers: [1, 1, 1, 1], channels: [8, 8, 8, 8]}",
 ]
 
 

@@ -92,7 +92,7 @@ def instantiate(model: dict[str, object] | None, folder: Path, *arguments: str) 
     path.write_text(yaml.safe_dump({"model": model or {}}))
     small = [
         "--model.backbone=resnet18",
-        "--model.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
+        "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
     ]
     return parser.instantiate(parser.parse_args([f"--config={path}", *small, *arguments])).model
 

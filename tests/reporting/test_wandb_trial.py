@@ -36,7 +36,7 @@ def trial(server: WandbServer, folder: Path, *changes: str) -> subprocess.Comple
     ("change", "status", "recorded"),
     [
         ("--data.max_corrupt=0", 0, 0),
-        ("--model.gradient_clip_norm=-1", 1, 1),  # a value that is refused
+        ("--model.update.gradient_clip_norm=-1", 1, 1),  # a value that is refused
         ("--model.nose=all", 2, 1),  # a name that is not there
         ("--model.optimizer.lr=1e30", 1, 1),  # a loss that is no number, in mid-run
     ],
@@ -64,7 +64,7 @@ def test_what_is_refused_outside_of_a_sweep_makes_no_run(
             "blocklearn",
             "fit",
             *SMALL,
-            "--model.gradient_clip_norm=-1",
+            "--model.update.gradient_clip_norm=-1",
         ]
         assert (
             subprocess.run(

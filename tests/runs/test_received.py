@@ -128,10 +128,10 @@ def test_a_configuration_beside_a_checkpoint_runs_nothing(
 @pytest.mark.parametrize(
     "change",
     [
-        at("model.backbone_kwargs.block", popen),
+        at("model.network.backbone_kwargs.block", popen),
         evil_backbone,
-        at("model.backbone_kwargs.layers", lambda folder: [1_000_000, 1, 1, 1]),
-        at("model.backbone_kwargs.channels", lambda folder: [40_000, 40_000, 8, 8]),
+        at("model.network.backbone_kwargs.layers", lambda folder: [1_000_000, 1, 1, 1]),
+        at("model.network.backbone_kwargs.channels", lambda folder: [40_000, 40_000, 8, 8]),
         at(
             "model.objective.init_args.projector.init_args.widths",
             lambda folder: [200_000, 200_000],

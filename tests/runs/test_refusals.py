@@ -13,7 +13,7 @@ SUPERVISED = "{class_path: blocklearn.Supervised, init_args: {num_classes: 10}}"
 
 
 def net(text: str) -> list[str]:
-    return [f"--model.backbone_kwargs={{{text}}}"]
+    return [f"--model.network.backbone_kwargs={{{text}}}"]
 
 
 def vit(text: str) -> list[str]:
@@ -181,10 +181,13 @@ BROKEN: list[tuple[list[str], str]] = [
         ["--trainer.gradient_clip_algorithm=nonsense"],
         "trainer.gradient_clip_algorithm: blocks are clipped by their",
     ),
-    (["--trainer.gradient_clip_val=1"], "--model.gradient_clip_norm 1 does it block by block"),
+    (
+        ["--trainer.gradient_clip_val=1"],
+        "--model.update.gradient_clip_norm 1 does it block by block",
+    ),
     (
         ["--trainer.accumulate_grad_batches=0"],
-        "--model.accumulate_batches 0 does it block by block",
+        "--model.update.accumulate_batches 0 does it block by block",
     ),
     (["--trainer.callbacks=nonsense"], 'Parser key "trainer.callbacks"'),
     (["--seed_everything=-1"], "seed_everything: a seed lies between 0 and 4294967295, got -1"),
@@ -196,19 +199,19 @@ BROKEN: list[tuple[list[str], str]] = [
     # the backbone
     (
         net("layers: [1,1,1,1], channels: [8,8,8]"),
-        "channels of --model.backbone_kwargs has 3 entries for 4 stages",
+        "channels of --model.network.backbone_kwargs has 3 entries for 4 stages",
     ),
     (
         net("layers: [1,1,1], channels: [8,8,8,8]"),
-        "layers of --model.backbone_kwargs has 3 entries for 4 stages",
+        "layers of --model.network.backbone_kwargs has 3 entries for 4 stages",
     ),
     (
         net("layers: [1,1,1,1,1], channels: [8,8,8,8,8]"),
-        "layers of --model.backbone_kwargs has 5 entries for 4 stages",
+        "layers of --model.network.backbone_kwargs has 5 entries for 4 stages",
     ),
     (
         net("layers: [1,1,1,1], channels: [8,8,8,0]"),
-        "channels of --model.backbone_kwargs is made of numbers from 1 on",
+        "channels of --model.network.backbone_kwargs is made of numbers from 1 on",
     ),
     (
         net("layers: [1,1,1,1], channels: [8,8,8,-8]"),
@@ -226,29 +229,35 @@ BROKEN: list[tuple[list[str], str]] = [
     (net("layers: [1,1,1,1], channels: 8"), "backbone: timm cannot build 'resnet18'"),
     (
         net("layers: [0,1,1,1], channels: [8,8,8,8]"),
-        "layers of --model.backbone_kwargs is made of numbers from 1 on",
+        "layers of --model.network.backbone_kwargs is made of numbers from 1 on",
     ),
     (
         net("layers: {a: 1}, channels: [8,8,8,8]"),
-        "layers of --model.backbone_kwargs is made of numbers from 1 on",
+        "layers of --model.network.backbone_kwargs is made of numbers from 1 on",
     ),
     (net("layers: [], channels: []"), "backbone: timm cannot build 'resnet18'"),
     (net(f"{NET}, output_stride: 7"), "timm cannot build 'resnet18'"),
     (net(f"{NET}, drop_rate: .nan"), "backbone_kwargs: nan is more than any network has"),
     (
         net(f"{NET}, drop_path_rate: 2"),
-        "drop_path_rate of --model.backbone_kwargs is at least 0 and below 1, got 2",
+        "drop_path_rate of --model.network.backbone_kwargs is at least 0 and below 1, got 2",
     ),
     (
         net(f"{NET}, in_chans: 0"),
-        "in_chans of --model.backbone_kwargs is made of numbers from 1 on, got 0",
+        "in_chans of --model.network.backbone_kwargs is made of numbers from 1 on, got 0",
     ),
     (net(f"{NET}, in_chans: 1"), "resnet18 takes 1 channels, the data makes 3"),
     (net(f"{NET}, act_layer: nonsense"), "timm cannot build 'resnet18'"),
     (net(f"{NET}, nonsense: 0"), "unexpected keyword argument 'nonsense'"),
     (net(f"{NET}, features_only: true"), "a FeatureListNet cannot be cut into stages"),
-    (["--model.backbone_kwargs=[1]"], 'Parser key "model.backbone_kwargs": Expected a dict'),
-    (vit("depth: 0"), "depth of --model.backbone_kwargs is made of numbers from 1 on, got 0"),
+    (
+        ["--model.network.backbone_kwargs=[1]"],
+        'Parser key "model.network.backbone_kwargs": Expected a dict',
+    ),
+    (
+        vit("depth: 0"),
+        "depth of --model.network.backbone_kwargs is made of numbers from 1 on, got 0",
+    ),
     (vit("depth: 4, num_heads: 3"), "timm cannot build 'vit_tiny_patch16_224'"),
     (
         [*vit("depth: 4, num_heads: 2"), "--model.noise=height"],
@@ -259,7 +268,7 @@ BROKEN: list[tuple[list[str], str]] = [
             "--model.backbone=swin_tiny_patch4_window7_224",
             *net("img_size: 20, embed_dim: 24, depths: [1,1,0,1]"),
         ],
-        "depths of --model.backbone_kwargs is made of numbers from 1 on",
+        "depths of --model.network.backbone_kwargs is made of numbers from 1 on",
     ),
     (
         ["--model.backbone=convnext_atto", *net("depths: [1,1,1], dims: [8,8,8]")],
@@ -271,12 +280,15 @@ BROKEN: list[tuple[list[str], str]] = [
     ),
     (["--model.backbone=gim_speech", *net("")], "gim_speech takes sound, the data is images"),
     (
-        ["--model.small_stem=true", *vit("depth: 4, num_heads: 2")],
+        ["--model.network.small_stem=true", *vit("depth: 4, num_heads: 2")],
         "the stem of a VisionTransformer cannot be changed",
     ),
-    (["--model.patches={size: 0}"], "size and stride must be at least 1 and grid at least 2"),
     (
-        ["--model.patches={size: 8, stride: 4, grid: 7}"],
+        ["--model.network.patches={size: 0}"],
+        "size and stride must be at least 1 and grid at least 2",
+    ),
+    (
+        ["--model.network.patches={size: 8, stride: 4, grid: 7}"],
         "cover images of 32 pixels, the data makes 20",
     ),
     (
@@ -362,7 +374,7 @@ BROKEN: list[tuple[list[str], str]] = [
     (patches(grid=3, steps=3), "has a grid of 3 rows, so at most 1 steps with skip 1"),
     (patches(directions="[down,down]"), "directions of ('down', 'up', 'right', 'left'), each once"),
     (
-        [*patches(steps=4), "--model.patches={size: 8, stride: 4, grid: 4}"],
+        [*patches(steps=4), "--model.network.patches={size: 8, stride: 4, grid: 4}"],
         "has a grid of 4 rows, so at most 2 steps",
     ),
     (
@@ -392,17 +404,20 @@ BROKEN: list[tuple[list[str], str]] = [
     ),
     (["--model.projectors=[null]"], "4 blocks, but 1 projectors; give one a block"),
     # how blocks are updated, and when
-    (["--model.lr_reference_batch=0"], "lr_reference_batch must be at least 1 or null, got 0"),
     (
-        ["--model.gradient_clip_norm=0"],
+        ["--model.update.lr_reference_batch=0"],
+        "lr_reference_batch must be at least 1 or null, got 0",
+    ),
+    (
+        ["--model.update.gradient_clip_norm=0"],
         "gradient_clip_norm must be positive and finite, or null, got 0",
     ),
     (
-        ["--model.gradient_clip_norm=.nan"],
+        ["--model.update.gradient_clip_norm=.nan"],
         "gradient_clip_norm must be positive and finite, or null, got nan",
     ),
-    (["--model.accumulate_batches=0"], "accumulate_batches must be at least 1"),
-    (["--model.non_finite_limit=0"], "non_finite_limit at least 1"),
+    (["--model.update.accumulate_batches=0"], "accumulate_batches must be at least 1"),
+    (["--model.update.non_finite_limit=0"], "non_finite_limit at least 1"),
     (["--model.optimizer.lr=.nan"], "optimizer: Invalid learning rate: nan"),
     (["--model.optimizer.lr=.inf"], "optimizer: AdamW needs finite numbers, got lr inf"),
     (
@@ -472,10 +487,10 @@ SOUND: list[tuple[list[str], str]] = [
         "PixelCNN does not read sound",
     ),
     (
-        ["--model.backbone_kwargs={channels: 0}"],
-        "channels of --model.backbone_kwargs is made of numbers from 1 on, got 0",
+        ["--model.network.backbone_kwargs={channels: 0}"],
+        "channels of --model.network.backbone_kwargs is made of numbers from 1 on, got 0",
     ),
-    (["--model.patches={size: 8}"], "sound is not cut into patches"),
+    (["--model.network.patches={size: 8}"], "sound is not cut into patches"),
 ]
 FILES = [
     (
@@ -557,7 +572,7 @@ def test_sound_that_cannot_be_learnt_from_is_too(
         "--config=gim_fsdd.yaml",
         f"--data.root={digits}",
         "--data.batch_size=4",
-        "--model.backbone_kwargs.channels=8",
+        "--model.network.backbone_kwargs.channels=8",
     ]
     assert_refused([*small, *broken[0]], tmp_path / "run", broken[1], capsys)
 

@@ -55,7 +55,10 @@ LONGER = "--trainer.max_epochs=2"
         ),
         ("--model.objective.criterion.lambd=1", "lambd is 1.0 here and was 0.02"),
         ("--model.lr_schedule=ConstantLR", "model.lr_schedule.class_path is blocklearn.ConstantLR"),
-        ("--model.accumulate_batches=2", "model.accumulate_batches is 2 here and was 1"),
+        (
+            "--model.update.accumulate_batches=2",
+            "model.update.accumulate_batches is 2 here and was 1",
+        ),
         ("--trainer.precision=bf16-mixed", "trainer.precision is bf16-mixed here and was not set"),
         ("--trainer.limit_train_batches=2", "trainer.limit_train_batches is 2 here and was 3"),
     ],

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from blocklearn.backbones.input_spec import InputSpec
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.images.views import IMAGENET_MEAN, IMAGENET_STD, ImageSpec
 from blocklearn.data.loader import LabelledSamples
@@ -63,6 +64,10 @@ class ImageDataModule(KeyedDataModule):
         self._training_images: ResidentImages | None = None
         if resident:  # a recipe that cannot says so before a single image is read
             self.recipe.draw_views(1, 0, image_size, image_size, torch.Generator())
+
+    @property
+    def input_spec(self) -> InputSpec:
+        return InputSpec("images", self.channels, self.image_size)
 
     def every_training_view(self) -> Any:
         if not self.resident:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blocklearn.backbones.input_spec import InputSpec
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.sound.recording import Recording, open_recording
 from blocklearn.data.sound.sound_views import SoundSpec, WindowViews
@@ -69,6 +70,10 @@ class SpeechDataModule(KeyedDataModule):
         super().__init__(views, root, **kwargs)
         self.target = target
         self.sample_rate = sample_rate
+
+    @property
+    def input_spec(self) -> InputSpec:
+        return InputSpec("sound", self.channels, getattr(self.recipe, "window", None))
 
     def setup(self, stage: str | None = None) -> None:
         """Look for every recording and label, so that what is missing is told before training, and
