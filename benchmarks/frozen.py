@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 
 from benchmarks.rows import Row, in_turns, run_rows
-from blocklearn import BlockwiseModule, ExpandPooling, JointEmbedding, Projector, Sequential
+from blocklearn import BlockwiseModule, ExpandPooling, JointEmbedding, Projector, SequentialSchedule
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data import Digits, ImageFolder, SmallImageViews
 
@@ -33,7 +33,11 @@ def train(way: str, settings: argparse.Namespace) -> dict[str, torch.Tensor]:
     )
     kwargs = {"layers": [1, 1, 1, 1], "channels": [32, 64, 96, 128], "output_stride": 8}
     network = BlockwiseModule(
-        objective, "resnet18", schedule=Sequential(), backbone_kwargs=kwargs, channels_last=True
+        objective,
+        "resnet18",
+        schedule=SequentialSchedule(),
+        backbone_kwargs=kwargs,
+        channels_last=True,
     )
     own = {
         "fixed_views": True,

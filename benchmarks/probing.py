@@ -14,14 +14,15 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.rows import Row, in_turns, run_rows
-from blocklearn import Batch, BlockwiseModule, ExpandPooling, JointEmbedding, LinearProbe, Projector
-from blocklearn.blocks.without_objectives import NoObjective
-from blocklearn.evaluation.linear_probe import ProbeSettings, linear_classifier
+from blocklearn import Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
+from blocklearn.evaluation.linear_probe import LinearClassifiers, linear_classifier
+from blocklearn.evaluation.probe_settings import ProbeSettings
+from blocklearn.objectives.objective import NoObjective
 
 
 def step_of(network: BlockwiseModule, batch: Batch, num_classes: int) -> Callable[[], None]:
-    """A training step of `LinearProbe` on all that a network publishes."""
-    probe = LinearProbe(network, num_classes, ProbeSettings())
+    """A training step of `LinearClassifiers` on all that a network publishes."""
+    probe = LinearClassifiers(network, num_classes, ProbeSettings())
     probe.log = lambda *_, **__: None  # there is no trainer
     optimizer = probe.configure_optimizers()["optimizer"]
 

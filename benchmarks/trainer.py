@@ -24,6 +24,7 @@ from benchmarks.rows import Row, run_rows
 from blocklearn import Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
 from blocklearn.callbacks.progress_bar import BlockProgressBar
 from blocklearn.reporting.loggers import MetricsCSV
+from blocklearn.training.contract import Carried, Clock
 
 WARM_UP = 3
 
@@ -33,16 +34,18 @@ class PlainStep:
 
     def __init__(self, module: BlockwiseModule, total: int) -> None:
         self.module, self.total, self.step = module.train(), total, 0
-        self.optimizers = [module.rule.build_optimizer(block, None) for block in module.walked]
+        self.optimizers = [
+            module.rule.build_optimizer(block.parameters(), None) for block in module.walked
+        ]
 
     def __call__(self, batch: Batch) -> None:
-        views = batch.views
+        carried = Carried(batch.views)
         for block, optimizer in zip(self.module.walked, self.optimizers, strict=True):
             self.module.rule.set_lr(optimizer, self.step, self.total, self.total)
-            output = block.local_step(views, batch, (0, self.step))
+            output = block.local_step(carried, batch, Clock(self.step))
             output.loss.backward()
             self.module.rule.apply(optimizer)
-            views = output.features
+            carried = output.carried
         self.step += 1
 
 

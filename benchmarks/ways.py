@@ -18,6 +18,7 @@ from blocklearn import (
     JointEmbedding,
     Projector,
 )
+from blocklearn.training.contract import Carried, Clock
 from blocklearn.training.update_rule import UpdateRule
 
 BASELINE, PLAIN, OURS = "end to end", "plain codes", "blocklearn"
@@ -70,7 +71,9 @@ def build(way: str, settings: argparse.Namespace, optimizer: Any = SMALL_LARS) -
 
 def build_optimizers(network: BlockwiseModule) -> list[torch.optim.Optimizer]:
     """With their state, so that a peak does not count it."""
-    optimizers = [network.rule.build_optimizer(block, None) for block in network.walked]
+    optimizers = [
+        network.rule.build_optimizer(block.parameters(), None) for block in network.walked
+    ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -99,16 +102,16 @@ def one_step(
 ) -> None:
     """The walk as `LightningWalk.training_step` makes it, without a trainer; or all forwards first,
     and one backward."""
-    views, losses = batch.views, []
+    carried, losses = Carried(batch.views), []
     for block, optimizer in zip(network.walked, optimizers, strict=True):
         with torch.autocast(batch.index.device.type, torch.bfloat16, enabled=bf16):
-            output = block.local_step(views, batch, (0, step))
+            output = block.local_step(carried, batch, Clock(step))
         if keep_graphs:
             losses.append(output.loss)
         else:
             output.loss.backward()
             network.rule.apply(optimizer)
-        views = output.features
+        carried = output.carried
     if keep_graphs:
         torch.stack(losses).sum().backward()
         for optimizer in optimizers:

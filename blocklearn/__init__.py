@@ -37,8 +37,10 @@ _HOME = {
     "Projector": "blocklearn.heads.projector",
     "RecurrentContext": "blocklearn.heads.recurrent_context",
     "Sequential": "blocklearn.training.schedule",
+    "SequentialSchedule": "blocklearn.training.schedule",
     "SimCLR": "blocklearn.criteria.simclr",
-    "Simultaneous": "blocklearn.training.schedule",
+    "Simultaneous": "blocklearn.training.schedule",  # the two schedules' names before 0.2
+    "SimultaneousSchedule": "blocklearn.training.schedule",
     "StageSpec": "blocklearn.backbones.stage",
     "Supervised": "blocklearn.objectives.supervised",
     "TemporalInfoNCE": "blocklearn.objectives.temporal_infonce",

@@ -37,7 +37,7 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
         PatchInfoNCE,
         Projector,
         RecurrentContext,
-        Sequential,
+        SequentialSchedule,
         SimCLR,
         Supervised,
         TemporalInfoNCE,
@@ -128,9 +128,9 @@ def families(folder: Path) -> dict[str, Callable[[], tuple[Any, Any, dict[str, A
                 ]
             )
         ),
-        "sequential": images(schedule=Sequential(), trainer={"max_epochs": 4}),
+        "sequential": images(schedule=SequentialSchedule(), trainer={"max_epochs": 4}),
         "cached": images(
-            schedule=Sequential(),
+            schedule=SequentialSchedule(),
             data={"fixed_views": True},
             trainer={"max_epochs": 4, "callbacks": [CacheFrozenBlocks(str(folder / "cache"))]},
         ),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from blocklearn import BlockwiseModule
 from blocklearn.__main__ import main
-from blocklearn.evaluation.linear_probe import LinearProbe
+from blocklearn.evaluation.linear_probe import LinearClassifiers
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -118,7 +118,7 @@ def test_probes_train_for_their_own_epochs_not_the_runs(
 ) -> None:
     epochs: list[int] = []
     monkeypatch.setattr(
-        LinearProbe, "on_train_epoch_end", lambda self: epochs.append(self.current_epoch)
+        LinearClassifiers, "on_train_epoch_end", lambda self: epochs.append(self.current_epoch)
     )
     checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
     assert (
@@ -371,7 +371,7 @@ def test_without_a_folder_every_run_gets_its_own(
         (["--model.objective.pooling.kernel_size=5"], 1, "kernel_size is 1 or 3, got 5"),
         (["--model.objective.criterion.lambd=-1"], 1, "BarlowTwins needs lambd >= 0"),
         (
-            ["--model.schedule=Sequential", "--model.schedule.shares=[1,1]"],
+            ["--model.schedule=SequentialSchedule", "--model.schedule.shares=[1,1]"],
             1,
             "2 shares for 4 blocks",
         ),

@@ -12,7 +12,8 @@ from blocklearn import BlockwiseModule, UserError
 from blocklearn.cli.app import BlocklearnCLI
 from blocklearn.cli.config_files import locate_configs
 from blocklearn.data.datamodule import KeyedDataModule
-from blocklearn.evaluation.linear_probe import ProbeSettings
+from blocklearn.evaluation import Evaluation
+from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.runs.run_folder import find_config, shipped_configs
 
 CONFIGS = sorted(shipped_configs().glob("*.yaml"))
@@ -42,6 +43,7 @@ def parser() -> ArgumentParser:
     made.add_class_arguments(BlockwiseModule, "model")
     made.add_subclass_arguments(KeyedDataModule, "data")
     made.add_class_arguments(ProbeSettings, "probe")
+    made.add_argument("--evaluation", type=Evaluation | None)
     return made
 
 
@@ -50,15 +52,14 @@ def test_an_overlay_changes_the_evaluation_of_any_recipe(path: Path) -> None:
     """It sets every probe setting, so that nothing of the recipe's own evaluation stays."""
     content = yaml.safe_load(path.read_text())
     target = content.get("data", {}).get("init_args", {}).get("target")
-    assert content.keys() == ({"trainer", "data", "probe"} if target else {"trainer", "probe"})
-    assert content["probe"].keys() | {"backbone_lr"} == {
-        field.name for field in fields(ProbeSettings)
-    }
+    own = content.keys() - {"evaluation"}
+    assert own == ({"trainer", "data", "probe"} if target else {"trainer", "probe"})
+    assert content["probe"].keys() == {field.name for field in fields(ProbeSettings)}
     for data in DATA_WITH[target]:
         chosen = ["--data", data, "--data.root", "own"] if target else []
         recipe = ["--config", str(find_config("bt_digits.yaml")), *chosen]
         parsed = parser().parse_args([*recipe, "--config", str(path)])
-        assert parsed.probe.as_dict() == {"backbone_lr": 0.005, **content["probe"]}
+        assert parsed.probe.as_dict() == content["probe"]
         assert parsed.data.class_path.endswith(data)
         if target:
             assert (parsed.data.init_args.target, str(parsed.data.init_args.root)) == (

@@ -24,9 +24,9 @@ from blocklearn import (
     LocalPooling,
     Projector,
     RecurrentContext,
-    Sequential,
+    SequentialSchedule,
     SimCLR,
-    Simultaneous,
+    SimultaneousSchedule,
     Supervised,
     TemporalInfoNCE,
     TokenMeanPooling,
@@ -34,8 +34,8 @@ from blocklearn import (
     VICReg,
 )
 from blocklearn.data import ImageDataModule, KeyedDataModule, SpokenDigits
-from blocklearn.evaluation.fine_tune import run_fine_tune
-from blocklearn.evaluation.linear_probe import ProbeSettings, run_linear_probe
+from blocklearn.evaluation import FineTune, LinearProbe
+from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.optim.warmup_cosine import ConstantLR
 
 ONE_UNIT: dict[str, Any] = {"layers": [1, 1, 1, 1]}
@@ -74,17 +74,23 @@ FAMILIES: dict[str, dict[str, Any]] = {
 def assert_two_steps_move_every_block(
     network: BlockwiseModule, folder: Path, data: KeyedDataModule | None = None
 ) -> None:
+    """Both what a block computes with and what it learns by, apart: stages that stand still would
+    not be noticed behind a projector that moves."""
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     data = data or small_data(batch_size=4, num_images=16)
-    small_trainer(folder, max_epochs=-1, max_steps=2 * len(network.walked)).fit(
-        network, datamodule=data
-    )
+    steps = 2 * len(network.walked)
+    small_trainer(folder, max_epochs=-1, max_steps=steps).fit(network, datamodule=data)
+    after = dict(network.named_parameters())
     for block in network.walked:
-        names = [
-            f"blocks.{block.index}.{name}" for name, p in block.named_parameters() if p.ndim > 1
-        ]
-        after = dict(network.named_parameters())
-        assert any(not torch.equal(after[name], before[name]) for name in names), block.name
+        for part in ("stages", "objective"):
+            module = block.get_submodule(part)
+            names = [
+                f"blocks.{block.index}.{part}.{name}"
+                for name, p in module.named_parameters()
+                if p.ndim > 1 and p.requires_grad
+            ]
+            moved = any(not torch.equal(after[name], before[name]) for name in names)
+            assert moved or not names, f"{part} of {block.name}"
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
@@ -129,19 +135,16 @@ def test_an_evaluation_takes_two_epochs_and_leaves_the_network_as_it_is(
     path: Path, tmp_path: Path
 ) -> None:
     seed_everything(0, verbose=False)
-    settings = ProbeSettings(
-        **{**yaml.safe_load(path.read_text())["probe"], "epochs": 2, "batch_size": 8}
-    )
+    content = yaml.safe_load(path.read_text())
+    settings = ProbeSettings(**{**content["probe"], "epochs": 2, "batch_size": 8})
     network = small_network()
     before = weights(network)
-    evaluate = run_fine_tune if settings.finetune else run_linear_probe
-    rows = evaluate(
-        network, small_data(num_images=64), settings, small_trainer(tmp_path, max_epochs=2)
-    )
-    assert [row.feature for row in rows] == (
-        ["finetuned"] if settings.finetune else ["raw", "head"] * 4
-    )
-    assert all(0 <= row.top1 <= row.top5 <= 100 for row in rows)
+    tunes = "evaluation" in content
+    evaluation = FineTune() if tunes else LinearProbe()
+    evaluation.under(settings, lambda epochs: small_trainer(tmp_path, max_epochs=epochs))
+    rows = evaluation.run(network, small_data(num_images=64))
+    assert [row.feature for row in rows] == (["finetuned"] if tunes else ["raw", "head"] * 4)
+    assert all(0 <= row.values["top1"] <= row.values["top5"] <= 100 for row in rows)
     assert same_weights(before, weights(network))
 
 
@@ -230,9 +233,9 @@ def test_a_pooling_takes_two_steps(name: str, tmp_path: Path) -> None:
 
 
 WALKS: dict[str, dict[str, Any]] = {
-    "simultaneous": {"schedule": Simultaneous()},
-    "sequential": {"schedule": Sequential()},
-    "sequential by shares": {"schedule": Sequential([1, 1, 2, 4])},
+    "simultaneous": {"schedule": SimultaneousSchedule()},
+    "sequential": {"schedule": SequentialSchedule()},
+    "sequential by shares": {"schedule": SequentialSchedule([1, 1, 2, 4])},
     "end to end": {"blocks": "end_to_end"},
     "a block a unit": {
         "blocks": "per_unit",

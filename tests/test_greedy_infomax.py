@@ -17,8 +17,8 @@ from blocklearn import (
     Patches,
     PatchInfoNCE,
     RecurrentContext,
-    Sequential,
-    Simultaneous,
+    SequentialSchedule,
+    SimultaneousSchedule,
     Supervised,
     TemporalInfoNCE,
     UserError,
@@ -26,7 +26,7 @@ from blocklearn import (
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data import CropViews, KeyedDataModule, LibriSpeech, SpokenDigits, WindowViews
 from blocklearn.evaluation.isolation import measure_reach
-from blocklearn.evaluation.linear_probe import ProbeSettings, run_linear_probe
+from blocklearn.evaluation.probe_settings import ProbeSettings, run_linear_probe
 
 CONTRAST = partial(TemporalInfoNCE, steps=3, negatives=4)
 NETWORKS: dict[str, Any] = {
@@ -87,12 +87,12 @@ def test_no_gradient_of_a_module_reaches_another(kind: str, tmp_path: Path) -> N
     assert not any(row.unreached for row in rows)
 
 
-@pytest.mark.parametrize("schedule", [Simultaneous, Sequential])
+@pytest.mark.parametrize("schedule", [SimultaneousSchedule, SequentialSchedule])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_resuming_in_mid_epoch_is_exact_to_the_last_negative(
     kind: str, schedule: Any, tmp_path: Path
 ) -> None:
-    epochs = 6 if schedule is Sequential else 2
+    epochs = 6 if schedule is SequentialSchedule else 2
     whole = train(kind, tmp_path, schedule(), epochs=epochs)
     path = tmp_path / "cut.ckpt"
     with pytest.raises(RuntimeError, match="killed"):
@@ -123,7 +123,7 @@ def test_one_module_at_a_time_trains_each_to_its_end_before_the_next(
 
     watch = Watch()
     blocks = 3 if kind == "vision" else 6
-    train(kind, tmp_path, Sequential(), [watch], epochs=blocks)
+    train(kind, tmp_path, SequentialSchedule(), [watch], epochs=blocks)
     assert watch.moved == [[index] for index in range(blocks)]
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from blocklearn import BlockwiseModule
 from blocklearn.backbones.stage import backbone_name
 from blocklearn.runs.run_folder import find_config
+from blocklearn.training.contract import Carried, Clock
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 LAMBDA, SCALE = 0.0051, 0.024
@@ -111,9 +112,9 @@ def test_every_blocks_loss_and_gradient_equal_the_formulas(network: BlockwiseMod
     batch = small_batch(size=4, pixels=64, dtype=torch.float64)
     references = published_steps(network, batch.views)
     assert len(references) == len(STAGES)
-    views = batch.views
+    carried = Carried(batch.views)
     for block, reference in zip(network.walked, references, strict=True):
-        loss, _, _, views = block.local_step(views, batch, noise_keys=(0, 0))
+        loss, _, carried = block.local_step(carried, batch, Clock(0))
         loss.backward()
         torch.testing.assert_close(loss, reference.loss, rtol=1e-9, atol=0)
         found = {name: p.grad for name, p in block.objective.named_parameters()}
@@ -146,7 +147,7 @@ def published_lr(step: int) -> float:
 def test_the_learning_rate_at_a_step_is_the_formulas(
     network: BlockwiseModule, step: int, about: float
 ) -> None:
-    optimizer = network.rule.build_optimizer(network.walked[0], batch_size=2048)
+    optimizer = network.rule.build_optimizer(network.walked[0].parameters(), batch_size=2048)
     lr = network.rule.set_lr(optimizer, step, STEPS_PER_EPOCH, EPOCHS * STEPS_PER_EPOCH)
     assert lr == pytest.approx(published_lr(step), rel=1e-12)
     assert lr == pytest.approx(about, rel=1e-3)
@@ -155,7 +156,7 @@ def test_the_learning_rate_at_a_step_is_the_formulas(
 
 def test_two_lars_updates_equal_the_plain_loop(network: BlockwiseModule) -> None:
     block = copy.deepcopy(network.walked[0])
-    optimizer = network.rule.build_optimizer(block, batch_size=2048)
+    optimizer = network.rule.build_optimizer(block.parameters(), batch_size=2048)
     expected = {name: p.detach().clone() for name, p in block.named_parameters()}
     momenta = {name: torch.zeros_like(p) for name, p in expected.items()}
     for step in (1, 2):

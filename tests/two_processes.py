@@ -126,7 +126,7 @@ def judge(criterion: nn.Module, **split: Any) -> dict[str, Any]:
     centred."""
     weight = draw(5, 4, seed=3).requires_grad_()
     z1, z2 = (share(1 + draw(SAMPLES, 5, seed=seed), **split) @ weight for seed in (1, 2))
-    loss, metrics = criterion(z1, z2)
+    loss, metrics = criterion([z1, z2])
     loss.backward()
     average_gradients([weight])
     return {"loss": loss.detach(), "metrics": metrics, "gradients": {"weight": weight.grad}}

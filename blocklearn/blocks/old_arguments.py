@@ -43,6 +43,9 @@ LISTS = {  # one entry per block
 }
 
 
+OF_FINE_TUNING = {"finetune", "backbone_lr"}
+
+
 def renewed(model: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The same settings under the names of today, and what to write in place of each old one."""
     new = {name: value for name, value in model.items() if not _is_old(name, value)}
@@ -55,28 +58,49 @@ def renewed(model: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             new[MOVED[name]] = {**_plain(group), name: value}
             told.append(f"{name} -> {MOVED[name]}: {{{name}: ...}}")
         elif value is not None:
-            entries = {n: entry for n, entry in enumerate(value, start=1) if entry is not None}
             blocks = dict(new.get("per_block") or {})
-            for number, entry in entries.items():
+            for number, entry in enumerate(value, start=1):
                 own = _plain(blocks.get(f"block{number}") or {})
-                blocks[f"block{number}"] = {**own, LISTS[name]: entry}
+                blocks[f"block{number}"] = own if entry is None else {**own, LISTS[name]: entry}
             new["per_block"] = blocks
-            first = next(iter(entries), 1)
+            first = next((n for n, entry in enumerate(value, start=1) if entry is not None), 1)
             told.append(f"{name} -> per_block: {{block{first}: {{{LISTS[name]}: ...}}, ...}}")
     return new, told
 
 
 def renewed_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The same for a whole configuration: its `model` section, and class paths that have moved."""
-    new = _moved(config)
-    if not isinstance(new.get("model"), Mapping):
-        return new, []
-    new["model"], told = renewed(new["model"])
+    new, told = _moved(config), []
+    if isinstance(new.get("model"), Mapping):
+        new["model"], told = renewed(new["model"])
+        told = [f"model: {line}" for line in told]
+    if isinstance(new.get("probe"), Mapping) and OF_FINE_TUNING & new["probe"].keys():
+        told += _choose_fine_tuning(new)
     return new, told
+
+
+def _choose_fine_tuning(config: dict[str, Any]) -> list[str]:
+    """`finetune: true` among the settings of probes is an evaluation of its own."""
+    probe = dict(config["probe"])
+    rate, tunes = probe.pop("backbone_lr", None), probe.pop("finetune", False)
+    config["probe"] = probe
+    if not tunes:
+        return []
+    arguments = {} if rate is None else {"backbone_lr": rate}
+    chosen = {"class_path": "blocklearn.evaluation.FineTune", "init_args": arguments}
+    config.setdefault("evaluation", chosen)
+    return ["probe: finetune -> evaluation: FineTune"]
 
 
 def renewed_flag(flag: str) -> str:
     """`--model.small_stem` is `--model.network.small_stem`; any other flag stays as it is."""
+    for name in ("Sequential", "Simultaneous"):
+        if flag in (f"--model.schedule={name}", f"--model.schedule {name}"):
+            return f"--model.schedule={name}Schedule"
+    if flag.startswith("--probe.backbone_lr"):
+        return flag.replace("--probe.", "--evaluation.")
+    if flag in ("--probe.finetune=true", "--probe.finetune=True"):
+        return "--evaluation=FineTune"
     words = flag.split(".")
     if words[0] == "--model" and len(words) > 1 and words[1].partition("=")[0] in MOVED:
         return ".".join([words[0], MOVED[words[1].partition("=")[0]], *words[1:]])
@@ -91,7 +115,7 @@ def accept_old_arguments(init: Callable[..., None]) -> Callable[..., None]:
     def renewing(self: Any, *args: Any, **kwargs: Any) -> None:
         if any(_is_old(name, value) for name, value in kwargs.items()):
             kwargs, told = renewed(kwargs)
-            tell(told)
+            tell([f"model: {line}" for line in told])
             kwargs = _as_classes(kwargs)
         init(self, *args, **kwargs)
 
@@ -101,7 +125,7 @@ def accept_old_arguments(init: Callable[..., None]) -> Callable[..., None]:
 def tell(lines: list[str]) -> None:
     """One line on the error stream; nothing for nothing."""
     if lines:
-        print(f"blocklearn: since 0.2 written so: model: {'; '.join(lines)}", file=sys.stderr)
+        print(f"blocklearn: since 0.2 written so: {'; '.join(lines)}", file=sys.stderr)
 
 
 def _is_old(name: str, value: Any) -> bool:

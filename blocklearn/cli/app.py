@@ -1,58 +1,50 @@
 """The command line: fit, validate, test, predict."""
 
-import os
-import signal
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+import blocklearn.criteria
 import blocklearn.data
+import blocklearn.metrics
 import blocklearn.objectives
 import blocklearn.optim  # noqa: F401  (imported so that their classes can be named without a path)
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.callbacks.export_backbone import ExportBackbone
-from blocklearn.callbacks.last_checkpoint import LastCheckpoint
-from blocklearn.callbacks.progress_bar import BlockProgressBar
-from blocklearn.callbacks.run_settings import RunSettings
 from blocklearn.callbacks.save_run_config import SaveRunConfig, written
-from blocklearn.callbacks.stop_on_signal import StopOnSignal, Stopped
 from blocklearn.callbacks.write_features import WriteFeatures
+from blocklearn.cli.early_end import run_and_explain
+from blocklearn.cli.evaluate import choose_evaluation, evaluate
 from blocklearn.cli.parser import CommandParser, first_reason
+from blocklearn.cli.run_parts import (
+    choose_folder,
+    evaluation_callbacks,
+    loggers,
+    processes,
+    training_callbacks,
+    whole_unless_asked,
+)
 from blocklearn.cli.trainer import BlocklearnTrainer
 from blocklearn.cli.verbs import DESCRIPTION, TRAINER_VERBS
 from blocklearn.data.datamodule import KeyedDataModule
-from blocklearn.distributed.launch import asks_for_several, is_first_process, one_of
-from blocklearn.distributed.lost import complain_of_lost_processes, started_by_first_process
-from blocklearn.distributed.strategy import IsolatedStrategy
+from blocklearn.distributed.launch import is_first_process
 from blocklearn.errors import UserError
-from blocklearn.evaluation.fine_tune import run_fine_tune
-from blocklearn.evaluation.frame_probe import run_frame_probe
-from blocklearn.evaluation.linear_probe import ProbeRow, ProbeSettings, run_linear_probe
+from blocklearn.evaluation import Evaluation, Row
+from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
-from blocklearn.reporting.loggers import (
-    MetricsCSV,
-    WandbSettings,
-    build_wandb,
-    finish_wandb,
-    log_probe,
-)
-from blocklearn.reporting.plots import plot_accuracy
-from blocklearn.reporting.results import ProbeResults, write_results
-from blocklearn.reporting.tables import print_blocks, print_probe, print_validation
+from blocklearn.reporting.loggers import WandbSettings, build_wandb, finish_wandb
+from blocklearn.reporting.tables import print_blocks, print_validation
 from blocklearn.runs.ending import ending
 from blocklearn.runs.refusals import refuse_flags, refuse_plan, refuse_seed
 from blocklearn.runs.resume import go_on_from
 from blocklearn.runs.room import require_room
-from blocklearn.runs.run_folder import RESULTS, UNTRAINED, RunFolder
-from blocklearn.training.trainer_parts import OF_TRAINING
+from blocklearn.runs.run_folder import UNTRAINED, RunFolder
 from blocklearn.weights.checkpoint import STRUCTURE, as_large_as, is_checkpoint, read_weights
 
 
@@ -142,6 +134,12 @@ class BlocklearnCLI(LightningCLI):
                 "--split", type=str, default="all", help="Of the data: all, train, test, ..."
             )
         parser.add_class_arguments(ProbeSettings, "probe")
+        if self.arguments[0] == "test":
+            parser.add_argument(
+                "--evaluation",
+                type=Evaluation | None,
+                help="LinearProbe (the default), FineTune, FrameProbe, KNN, or a class path.",
+            )
         parser.add_class_arguments(WandbSettings, "wandb")
 
     def parse_arguments(self, parser: Any, args: Any) -> None:
@@ -193,7 +191,7 @@ class BlocklearnCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         if self.subcommand == "fit" and is_first_process():
             refuse_plan(self.model, self.datamodule, config)
-        self.folder = self._choose_folder(self.config[self.subcommand])
+        self.folder = choose_folder(str(self.subcommand), self.config[self.subcommand])
         self.folder.require_no_links()
         if self.subcommand not in ("fit", "isolation"):
             RunFolder(self._evaluation_folder).require_no_links()
@@ -214,61 +212,35 @@ class BlocklearnCLI(LightningCLI):
         return trainer
 
     def _build_trainer(self, config: Any, kwargs: dict[str, Any]) -> Trainer:
-        callbacks = list(config["callbacks"] or [])
-        if self.subcommand != "fit":
-            callbacks = [c for c in callbacks if not isinstance(c, OF_TRAINING)]
-        if config["enable_progress_bar"] is not False and not any(
-            isinstance(c, ProgressBar) for c in callbacks
-        ):
-            callbacks.append(BlockProgressBar())
-        if self.subcommand == "fit" and not config["fast_dev_run"]:
-            callbacks.append(ExportBackbone(self.folder.backbone))
-            kept = (
-                LastCheckpoint(self.folder.checkpoints)
-                if config["enable_checkpointing"] is not False
-                else None
-            )
-            callbacks += [
-                RunSettings(self.plain, self.going_on, self.folder.changes),
-                StopOnSignal(kept),
-            ]
-            callbacks += [kept] if kept else []
-        if self.subcommand == "predict":
+        verb = str(self.subcommand)
+        if verb == "fit":
+            callbacks = training_callbacks(config, self.folder, self.plain, self.going_on)
+        else:
+            callbacks = evaluation_callbacks(config)
+            kwargs |= {"enable_checkpointing": False, **whole_unless_asked(self.arguments)}
+        if verb == "predict":
             self.writer = WriteFeatures(self.folder.features, {"checkpoint": self._checkpoint})
             callbacks.append(self.writer)
-        if self.subcommand == "test":  # the trainer's own budget was the training run's
-            kwargs |= {
-                "max_epochs": self._get(self.config_init, "probe").epochs,
-                "max_steps": -1,
-                "min_steps": None,
-            }
-        if self.subcommand != "fit":
-            kwargs["enable_checkpointing"] = False
-            asked = {arg.partition("=")[0] for arg in self.arguments}
-            shortened = {
-                name: value for name, value in WHOLE.items() if f"--trainer.{name}" not in asked
-            }
-            kwargs |= (
-                shortened  # how a training run was cut short says nothing about its evaluation
-            )
+        if verb == "test":  # the trainer's own budget was the training run's
+            kwargs |= {"max_epochs": 1, "max_steps": -1, "min_steps": None}
         plugins = config["plugins"] or []
-        plugins = [
-            *(plugins if isinstance(plugins, list) else [plugins]),
-            StreamingCheckpointIO(self._checkpoint_folders),
-        ]
-        own = (
-            self.folder.path if self.subcommand in ("fit", "isolation") else self._evaluation_folder
-        )
+        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+        own = self.folder.path if verb in ("fit", "isolation") else self._evaluation_folder
         return super().instantiate_trainer(
             **{
                 "default_root_dir": str(own),
                 "callbacks": callbacks,
-                "plugins": plugins,
-                "logger": self._loggers(config["logger"]),
-                **self._processes(config),
+                "plugins": [*plugins, StreamingCheckpointIO(self._checkpoint_folders)],
+                "logger": loggers(verb, config["logger"], own, self._wandb),
+                **processes(verb, config),
                 **kwargs,
             }
         )
+
+    def _wandb(self) -> Any:
+        settings: WandbSettings = self._get(self.config_init, "wandb")
+        config = self.config[self.subcommand].as_dict()
+        return build_wandb(settings, self.folder.path, config, str(self.subcommand), self._goes_on)
 
     def after_instantiate_classes(self) -> None:
         if self.subcommand == "predict" and self.datamodule.frame_labels:
@@ -299,52 +271,18 @@ class BlocklearnCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         failed = True
         try:
-            self._run_and_explain(subcommand)
+            run_and_explain(
+                lambda: super(BlocklearnCLI, self)._run_subcommand(subcommand),
+                self.trainer,
+                subcommand,
+                self.folder,
+            )
             failed = False
             unreadable = self.datamodule.unreadable_told() if is_first_process() else None
             if unreadable:
                 print(unreadable, file=sys.stderr)
         finally:
             finish_wandb(self.trainer.loggers, failed)
-
-    def _run_and_explain(self, subcommand: str) -> None:
-        """Run it; whatever ends it early is told in a line, with a status of its own."""
-        try:
-            super()._run_subcommand(subcommand)
-        except Stopped as stop:
-            if is_first_process():
-                name = signal.Signals(stop.number).name
-                print(
-                    f"blocklearn: stopped by {name}{self._how_to_go_on(stop.saved)}",
-                    file=sys.stderr,
-                )
-            # A process that rank 0 started must not look as if it had failed: its end would take
-            # rank 0 with it.
-            sys.exit(
-                stop.status
-                if is_first_process() or not started_by_first_process(self.trainer)
-                else 0
-            )
-        except SystemExit as stop:  # Lightning leaves so, with status 0 or 1
-            if not self.trainer.interrupted:
-                raise
-            if is_first_process():
-                print(f"blocklearn: interrupted{self._how_to_go_on()}", file=sys.stderr)
-            sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
-        except Exception as error:
-            complain_of_lost_processes(self.trainer, error)
-            raise
-
-    def _how_to_go_on(self, saved: bool = False) -> str:
-        if self.subcommand != "fit":
-            return f"; {self.subcommand} begins anew when it is asked for again"
-        if not self.folder.last_checkpoint.exists():
-            return " before the first checkpoint; a run has to begin anew"
-        state = f" at batch {self.trainer.global_step}, its state is saved" if saved else ""
-        return (
-            f"{state}; to go on from {'there' if saved else 'the last checkpoint'}, repeat the "
-            f"command with --trainer.default_root_dir {self.folder.path} --resume auto"
-        )
 
     def fit(
         self, model: BlockwiseModule, datamodule: KeyedDataModule, ckpt_path: str | None = None
@@ -379,33 +317,20 @@ class BlocklearnCLI(LightningCLI):
         if is_first_process():
             print(self.writer.told())
 
-    def test(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> list[ProbeRow]:
-        """Fit a linear probe on every stage, or fine-tune the backbone; test, and report."""
-        settings: ProbeSettings = self._get(self.config_init, "probe")
-        datamodule.list_unreadable_in(self._evaluation_folder)
-        evaluate = run_frame_probe if datamodule.frame_labels else run_linear_probe
-        rows = (run_fine_tune if settings.finetune else evaluate)(
-            model, datamodule, settings, self.trainer
-        )
-        results = ProbeResults(
-            checkpoint=self._checkpoint,
-            dataset=datamodule.title,
-            target=datamodule.target,
-            num_classes=datamodule.num_classes,
-            settings=asdict(settings),
-            rows=rows,
-        )
-        folder, title = (
-            self._evaluation_folder,
-            f"{settings.title(datamodule.target)} on {datamodule.title}",
-        )
-        table, picture = folder / RESULTS, folder / "accuracy_by_block.png"
-        write_results(results, table)
-        plot_accuracy({"": rows}, title, picture)
-        log_probe(self.trainer.loggers, rows, picture)
-        print_probe(rows, title)
-        print(f"Written: {table} and {picture}")
-        return rows
+    def test(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> Sequence[Row]:
+        """Evaluate the network: by a linear probe on every stage, or as `--evaluation` says."""
+        folder = self._evaluation_folder
+        return evaluate(self._evaluation, model, datamodule, self._checkpoint, folder).rows
+
+    @property
+    def _evaluation(self) -> Evaluation:
+        asked, protocol = (self._get(self.config_init, key) for key in ("evaluation", "probe"))
+        return choose_evaluation(asked, protocol, self.datamodule, self._trainer_of)
+
+    def _trainer_of(self, epochs: int) -> Trainer:
+        """This command's own, for so many epochs."""
+        self.trainer.fit_loop.max_epochs = epochs
+        return self.trainer
 
     @property
     def _checkpoint(self) -> str | None:
@@ -416,66 +341,6 @@ class BlocklearnCLI(LightningCLI):
     def _evaluation_folder(self) -> Path:
         """Where the results go. Those of an untrained network lie beside the ones of a run in the
         same folder."""
-        name = self._get(self.config_init, "probe").name(self.datamodule.target)
+        name = self._evaluation.name(self.datamodule.target)
         beside = self._checkpoint is None and self.folder.last_checkpoint.exists()
         return self.folder.evaluation(f"{name}{UNTRAINED}" if beside else name)
-
-    def _choose_folder(self, config: Any) -> RunFolder:
-        if self.subcommand == "isolation":
-            return RunFolder(Path(config.trainer.default_root_dir or "."))
-        if config.trainer.default_root_dir:
-            return RunFolder(Path(config.trainer.default_root_dir))
-        if self.subcommand != "fit" and config.model.checkpoint:
-            return RunFolder.of_checkpoint(Path(config.model.checkpoint))
-        if not is_first_process():
-            return self._folder_of_first_process()
-        folder = RunFolder.new(
-            f"{config.model.backbone}_{config.data.class_path.rsplit('.', 1)[-1].lower()}"
-        )
-        os.environ[FOLDER_VARIABLE] = str(folder.path.absolute())
-        return folder
-
-    @staticmethod
-    def _folder_of_first_process() -> RunFolder:
-        if FOLDER_VARIABLE not in os.environ:
-            raise UserError(
-                "--trainer.default_root_dir is needed where the processes do not start one another"
-            )
-        return RunFolder(Path(os.environ[FOLDER_VARIABLE]))
-
-    def _processes(self, config: Any) -> dict[str, Any]:
-        """The strategy for several processes, where the user did not choose one; probing and
-        writing features take one."""
-        if not asks_for_several(config["accelerator"], config["devices"], config["num_nodes"]):
-            return {}
-        if self.subcommand in ("test", "predict"):
-            print(f"{self.subcommand} runs on one device.", file=sys.stderr)
-            return {"devices": one_of(config["devices"]), "num_nodes": 1, "strategy": "auto"}
-        return {"strategy": IsolatedStrategy()} if config["strategy"] == "auto" else {}
-
-    def _loggers(self, chosen: Any) -> Any:
-        """The user's own, and a CSV file always; W&B where the user did not choose."""
-        if chosen is False or self.subcommand not in ("fit", "test"):
-            return [MetricsCSV(self.folder.path)] if self.subcommand == "fit" else False
-        folder = self.folder.path if self.subcommand == "fit" else self._evaluation_folder
-        loggers: list[Any] = [MetricsCSV(folder)]
-        if chosen in (None, True):
-            settings: WandbSettings = self._get(self.config_init, "wandb")
-            config = self.config[self.subcommand].as_dict()
-            loggers.append(
-                build_wandb(settings, self.folder.path, config, str(self.subcommand), self._goes_on)
-            )
-        else:
-            loggers += chosen if isinstance(chosen, list) else [chosen]
-        return [logger for logger in loggers if logger is not None]
-
-
-WHOLE = {
-    **{f"limit_{part}_batches": 1.0 for part in ("train", "val", "test", "predict")},
-    "overfit_batches": 0.0,
-    "fast_dev_run": False,
-    "max_time": None,
-}
-FOLDER_VARIABLE = (
-    "BLOCKLEARN_RUN_FOLDER"  # how the first process tells those it starts where the run lies
-)

@@ -11,7 +11,7 @@ from blocklearn.errors import UserError
 from blocklearn.runs.run_folder import RESULTS, RunFolder
 
 if TYPE_CHECKING:
-    from blocklearn.reporting.results import ProbeResults
+    from blocklearn.reporting.results import Results
 
 
 def run_compare(args: list[str]) -> None:
@@ -61,21 +61,22 @@ def run_compare(args: list[str]) -> None:
         for label, path in _labelled(options.runs).items()
     }
 
-    from blocklearn.reporting.plots import plot_accuracy
+    from blocklearn.reporting.plots import plot_results
     from blocklearn.reporting.results import read_results
     from blocklearn.reporting.tables import print_comparison
     from blocklearn.weights.atomic_write import replacing
 
     found = {label: read_results(path) for label, path in results.items()}
-    title = _common_title(found)
-    rows = {label: results.rows for label, results in found.items()}
-    print_comparison(rows, title)
+    _require_comparable(found)
+    print_comparison(found)
     _warn_of_other_settings(found)
-    plot_accuracy(rows, title, picture)
+    plot_results(found, picture)
     table = picture.with_suffix(".csv")
     with replacing(table) as unfinished, unfinished.open("w", newline="") as file:
-        lines = [{"run": label, **row.as_dict()} for label, own in rows.items() for row in own]
-        writer = csv.DictWriter(file, list(lines[0]))
+        lines = [
+            {"run": label, **row.as_dict()} for label, own in found.items() for row in own.rows
+        ]
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for line in lines for key in line)))
         writer.writeheader()
         writer.writerows(lines)
     print(f"Written: {picture} and {table}")
@@ -124,28 +125,26 @@ def _there(run: RunFolder) -> str:
     return f"it has {', '.join(names)}" if names else "it has no results of an evaluation"
 
 
-def _common_title(found: "Mapping[str, ProbeResults]") -> str:
-    """What table and picture are called.
-
+def _require_comparable(found: "Mapping[str, Results]") -> None:
+    """
     Raises:
-        UserError: for runs on different data sets or targets, or without a row.
+        UserError: for different evaluations, data sets or targets, or results without a row.
     """
     (first, one), *others = found.items()
     for label, results in found.items():
         if not results.rows:
             raise UserError(f"compare: the results of {label} have no row")
     for label, other in others:
-        for what in ("dataset", "target", "num_classes"):
+        for what in ("dataset", "target", "num_classes", "compared"):
             ours, theirs = getattr(one, what), getattr(other, what)
             if ours != theirs:
                 raise UserError(
                     f"compare: {what} is {ours} for {first} and {theirs} for {label}; nothing to "
                     "compare"
                 )
-    return one.title
 
 
-def _warn_of_other_settings(found: "Mapping[str, ProbeResults]") -> None:
+def _warn_of_other_settings(found: "Mapping[str, Results]") -> None:
     (first, one), *others = found.items()
     for label, other in others:
         shared = one.settings.keys() & other.settings.keys()

@@ -26,6 +26,7 @@ SECTIONS = (
     "model",
     "data",
     "probe",
+    "evaluation",
     "wandb",
     "resume",
     "accept_changes",
@@ -107,7 +108,7 @@ def _renewed_flags(args: list[str]) -> list[str]:
     """Flags of an earlier version as they are written now."""
     new: list[str] = []
     lists: dict[str, Any] = {}
-    words = iter(args)
+    words = iter(_one_word(args))
     for word in words:
         flag, equals, value = word.partition("=")
         name = flag.removeprefix("--model.")
@@ -125,8 +126,19 @@ def _renewed_flags(args: list[str]) -> list[str]:
     changed, told = renewed({name: value for name, value in lists.items() if value is not None})
     if lists:
         new.append(f"--model.per_block={json.dumps(changed.get('per_block'))}")
-    tell(told)
+    tell([f"model: {line}" for line in told])
     return new
+
+
+def _one_word(args: list[str]) -> list[str]:
+    """`--probe.finetune true` as `--probe.finetune=true`, for what is renewed by its value."""
+    new: list[str] = []
+    for arg in args:
+        if new and new[-1] in ("--probe.finetune", "--model.schedule"):
+            new[-1] += f"={arg}"
+        else:
+            new.append(arg)
+    return [arg for arg in new if arg not in ("--probe.finetune=false", "--probe.finetune=False")]
 
 
 def _sections(config: Path) -> set[str]:

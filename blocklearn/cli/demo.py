@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from blocklearn.cli.error_exit import guarded
 from blocklearn.errors import UserError
@@ -93,22 +92,24 @@ def _fit_and_test(commands: list[list[str]]) -> None:
 
 
 def _report(folder: RunFolder) -> None:
-    from blocklearn.evaluation.linear_probe import ProbeRow
-    from blocklearn.reporting.plots import plot_accuracy
+    from dataclasses import replace
+
+    from blocklearn.reporting.plots import plot_results
+    from blocklearn.reporting.results import read_results
     from blocklearn.reporting.tables import print_comparison
     from blocklearn.weights.atomic_write import replacing
 
     probes = {name: RunFolder(folder.path / name).probe / "results.json" for name in RUNS}
-    rows: dict[str, list[Any]] = {
-        name: json.loads(path.read_text())["rows"] for name, path in probes.items()
+    found = {
+        name: replace(read_results(path), title="Linear probes") for name, path in probes.items()
     }
     picture, table = folder.path / "accuracy_by_block.png", folder.path / "results.json"
+    rows = {name: [row.as_dict() for row in results.rows] for name, results in found.items()}
     with replacing(table) as unfinished:
         unfinished.write_text(json.dumps(rows, indent=2) + "\n")
-    results = {name: [ProbeRow(**row) for row in rows[name]] for name in RUNS}
-    plot_accuracy(results, "Linear probes on digits", picture)
+    plot_results(found, picture)
     print()
-    print_comparison(results, "Linear probes on digits")
+    print_comparison(found)
     print(f"Picture: {picture}  Figures: {table}")
 
 

@@ -1,1 +1,8 @@
 """Losses on the embeddings of a batch's views."""
+
+from blocklearn.criteria.barlow_twins import BarlowTwins
+from blocklearn.criteria.criterion import Criterion, CriterionOutput
+from blocklearn.criteria.simclr import SimCLR
+from blocklearn.criteria.vicreg import VICReg
+
+__all__ = ["BarlowTwins", "Criterion", "CriterionOutput", "SimCLR", "VICReg"]

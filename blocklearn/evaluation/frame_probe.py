@@ -1,6 +1,8 @@
 """Linear probes that tell every 10 ms of an utterance apart, as phones do."""
 
+import sys
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from lightning.pytorch import Trainer
@@ -11,18 +13,15 @@ from blocklearn.batch import Batch
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
-from blocklearn.evaluation.linear_probe import (
-    LinearProbe,
-    ProbeRow,
-    ProbeSettings,
-    prepare_evaluation,
-)
+from blocklearn.evaluation.evaluation import Evaluation, Row
+from blocklearn.evaluation.linear_probe import LinearClassifiers, prepare_evaluation
+from blocklearn.evaluation.probe_settings import ProbeSettings
 
 
-class FrameProbe(LinearProbe):
-    """A `LinearProbe` to which every frame of an utterance is a sample: the phone probe of Greedy
-    InfoMax (arXiv 1905.11786). Its released code probes the last context alone, with weights drawn
-    Xavier-normal; here every feature is probed, with weights N(0, 0.01) and bias 0 as everywhere.
+class FrameClassifiers(LinearClassifiers):
+    """`LinearClassifiers` to which every frame of an utterance is a sample: the phone probe of
+    Greedy InfoMax (arXiv 1905.11786). Its released code probes the last context alone, with weights
+    drawn Xavier-normal; here every feature is probed, with weights N(0, 0.01) and bias 0.
     Accuracy is over the frames of all utterances. Where a stage has several positions a frame,
     their mean is the frame. Labels belong to the last frames, as published.
 
@@ -44,6 +43,18 @@ class FrameProbe(LinearProbe):
     ) -> None:
         super().__init__(network, num_classes, settings)
         self.frame_samples = frame_samples
+        self._leave_out_what_has_no_frames()
+
+    def _leave_out_what_has_no_frames(self) -> None:
+        kept = [spec.key for spec in self.network.feature_specs(frames=True)]
+        left = [spec.key for spec in self.features if spec.key not in kept]
+        if left:
+            print(f"No value per frame, and left out: {', '.join(left)}", file=sys.stderr)
+        for parts in (self.classifiers, self.top1, self.top5):
+            for position in reversed(range(len(self.features))):
+                if self.features[position].key not in kept:
+                    del parts[position]
+        self.features = [spec for spec in self.features if spec.key in kept]
 
     def labelled_features(self, batch: Batch | Mapping[str, Tensor]) -> tuple[list[Tensor], Tensor]:
         """One `(B * T, width)` a feature, without graph, and labels `(B * T,)`.
@@ -95,7 +106,7 @@ def last_frames(values: Tensor, group: int, count: int) -> Tensor:
 
 def run_frame_probe(
     network: BlockwiseModule, data: KeyedDataModule, settings: ProbeSettings, trainer: Trainer
-) -> list[ProbeRow]:
+) -> list[Row]:
     """Train and test a probe on the frames of every feature of `network`. All features of all
     frames would not fit into memory, so they are computed anew in every epoch; `augment` decides
     only whether utterances are shuffled.
@@ -111,10 +122,31 @@ def run_frame_probe(
     """
     prepare_evaluation(data, settings, trainer)
     frame_samples = getattr(data, "sample_rate", 16000) // 100
-    probe = FrameProbe(network, data.num_classes, settings, frame_samples)
+    probe = FrameClassifiers(network, data.num_classes, settings, frame_samples)
     utterances = data.probe_dataloader(
         settings.batch_size, settings.augment, settings.labelled_part
     )
     trainer.fit(probe, train_dataloaders=utterances)
     trainer.test(probe, dataloaders=data.test_dataloader(), verbose=False)
     return probe.rows()
+
+
+class FrameProbe(Evaluation):
+    """A linear classifier on every frame of every feature, where labels are frame by frame: the
+    phone probe of Greedy InfoMax (arXiv 1905.11786)."""
+
+    kind: ClassVar[str] = "probe"
+    title: ClassVar[str] = "Linear probes"
+    unit: ClassVar[str] = "accuracy in %"
+
+    def run(self, network: BlockwiseModule, data: KeyedDataModule) -> list[Row]:
+        """
+        Raises:
+            UserError: for data with one label per sample.
+        """
+        if not data.frame_labels:
+            raise UserError(
+                "evaluation: FrameProbe needs a label for every frame, the data has one per "
+                "sample: take LinearProbe, or another --data.target"
+            )
+        return run_frame_probe(network, data, self.protocol, self.trainer(self.protocol.epochs))

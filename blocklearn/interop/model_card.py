@@ -20,6 +20,7 @@ tags:
 {more}---
 """
 CONTEXT = "context."
+HEADINGS = {"lr": "learning rate", "top1": "top-1", "top5": "top-5"}
 BLOCKWISE, GREEDY = "2302.01647", "1905.11786"
 REFERENCES = {
     BLOCKWISE: "Blockwise Self-Supervised Learning at Scale",
@@ -205,16 +206,23 @@ def _told(value: Any) -> str:
 
 
 def _probe_table(probes: Mapping[str, Any]) -> str:
-    lines = [
-        f"| {row['index']} {row['stage']} | {row['feature']} | {row['lr']:g} | {row['epochs']} | "
-        f"{row['top1']:.2f} | "
-        f"{row['top5']:.2f} |\n"
-        for row in probes["rows"]
-    ]
+    """Of one `results.json`: a line per feature, a column per value."""
+    rows = probes["rows"]
+    names = probes.get("values", ["top1", "top5"])
+    columns = [name for name in ("lr", "epochs") if all(name in row for row in rows)]
+    heads = [*(HEADINGS.get(name, name) for name in (*columns, *names))]
+    lines = []
+    for row in rows:
+        settings = [f"{row[name]:g}" for name in columns]
+        values = [f"{row[name]:.2f}" if name in row else "" for name in names]
+        cells = [f"{row['index']} {row['stage']}", row["feature"], *settings, *values]
+        lines.append(f"| {' | '.join(cells)} |\n")
     target = f", {probes['target']}" if probes.get("target") else ""
+    name = probes.get("title", "Probes").split(" (")[0] if "title" in probes else "Probes"
+    unit = probes.get("unit", "accuracy in %")
+    classes = f"({probes['num_classes']} classes)"
     return (
-        f"## Probes{target}\n\nOn {probes['dataset']} ({probes['num_classes']} classes), accuracy "
-        "in %.\n\n"
-        "| stage | feature | learning rate | epochs | top-1 | top-5 |\n|---|---|---|---|---|---|\n"
+        f"## {name}{target}\n\nOn {probes['dataset']} {classes}{f', {unit}' if unit else ''}.\n\n"
+        f"| stage | feature | {' | '.join(heads)} |\n{'|---' * (2 + len(heads))}|\n"
         + "".join(lines)
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lightning.pytorch.loggers import Logger
 
-from blocklearn.evaluation.linear_probe import ProbeRow
+from blocklearn.evaluation.evaluation import Row
 from blocklearn.reporting.metrics_csv import MetricsCSV
 from blocklearn.reporting.wandb_logger import PatientWandbLogger
 from blocklearn.reporting.wandb_reach import has_key
@@ -88,7 +88,7 @@ def _mode(settings: WandbSettings) -> str:
     return {"dryrun": "offline", "run": "online"}.get(mode, mode)
 
 
-def log_probe(loggers: Sequence[Logger], rows: Sequence[ProbeRow], picture: Path) -> None:
+def log_probe(loggers: Sequence[Logger], rows: Sequence[Row], picture: Path) -> None:
     """The table and the picture of the linear probes, for the loggers that take such; the figures
     they have already."""
     columns = [row.as_dict() for row in rows]

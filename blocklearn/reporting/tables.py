@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.evaluation.evaluation import Row
 from blocklearn.evaluation.isolation import Reach
-from blocklearn.evaluation.linear_probe import ProbeRow
+from blocklearn.reporting.results import Results
 
 STEP = re.compile(r"(.*_)?step\d+")  # a metric of one step ahead of a prediction
 NAMES = {
@@ -19,12 +20,20 @@ NAMES = {
 }
 
 
+VALUES = {"top1": "top-1", "top5": "top-5"}
+
+
+def value_name(name: str) -> str:
+    """What a value is called for people: `k20` is k = 20."""
+    return VALUES.get(name) or re.sub(r"^k(\d+)$", r"k = \1", name)
+
+
 def feature_name(feature: str) -> str:
     """What a feature is called for people; one of a user's own objective keeps its name."""
     return NAMES.get(feature, feature)
 
 
-def feature_order(rows: Iterable[ProbeRow]) -> list[str]:
+def feature_order(rows: Iterable[Row]) -> list[str]:
     """The kinds of feature that there are, in the order in which they are shown."""
     there = dict.fromkeys(row.feature for row in rows)
     return [name for name in NAMES if name in there] + [name for name in there if name not in NAMES]
@@ -124,37 +133,45 @@ def print_validation(metrics: Mapping[str, float]) -> None:
         print_table("Local losses on held-out samples", ("block", *names), lines)
 
 
-def print_probe(rows: Sequence[ProbeRow], title: str) -> None:
-    """The results of the linear probes, or of fine-tuning."""
+def print_results(results: Results) -> None:
+    """What an evaluation found: a line per feature, a column per value."""
+    names = results.names
     lines = [
         (
             f"{row.index} {row.stage}",
             feature_name(row.feature),
-            f"{row.top1:.2f}",
-            f"{row.top5:.2f}",
+            *(f"{row.values[name]:.2f}" if name in row.values else "-" for name in names),
         )
-        for row in rows
+        for row in results.rows
     ]
-    print_table(f"{title}, accuracy in %", ("stage", "feature", "top-1", "top-5"), lines)
+    unit = f", {results.unit}" if results.unit else ""
+    header = ("stage", "feature", *map(value_name, names))
+    print_table(f"{results.full_title}{unit}", header, lines)
 
 
-def print_comparison(runs: Mapping[str, Sequence[ProbeRow]], title: str) -> None:
-    """Top-1 by stage and feature, one column a run; a star marks the best of several in a line."""
-    top1 = {
-        (run, row.index, row.stage, row.feature): row.top1
-        for run, rows in runs.items()
-        for row in rows
+def print_comparison(runs: Mapping[str, Results]) -> None:
+    """One value by stage and feature, one column per run; a star marks the best of several in a
+    line."""
+    first = next(iter(runs.values()))
+    name = first.compared
+    found = {
+        (run, row.index, row.stage, row.feature): row.values[name]
+        for run, results in runs.items()
+        for row in results.rows
+        if name in row.values
     }
-    order = feature_order(row for rows in runs.values() for row in rows)
-    places = sorted(
-        {(order.index(row.feature), row.index, row.stage) for rows in runs.values() for row in rows}
-    )
+    rows = [row for results in runs.values() for row in results.rows]
+    order = feature_order(rows)
+    places = sorted({(order.index(row.feature), row.index, row.stage) for row in rows})
     lines = []
     for number, index, stage in places:
-        values = [top1.get((run, index, stage, order[number])) for run in runs]
+        values = [found.get((run, index, stage, order[number])) for run in runs]
         there = [value for value in values if value is not None]
         shown = ["-" if value is None else f"{value:.1f}" for value in values]
-        best = f"{max(there):.1f}" if len(there) > 1 else None
+        pick = max if first.higher_is_better else min
+        best = f"{pick(there):.1f}" if len(there) > 1 else None
         cells = [f"*{value}" if value == best else value for value in shown]
         lines.append((f"{index} {stage}", feature_name(order[number]), *cells))
-    print_table(f"{title}, top-1 accuracy in % (* best)", ("stage", "feature", *runs), lines)
+    unit = f" {first.unit}" if first.unit else ""
+    title = f"{first.full_title}, {value_name(name)}{unit} (* best)"
+    print_table(title, ("stage", "feature", *runs), lines)

@@ -245,7 +245,7 @@ def _same_part(value: Any) -> Any:
     if isinstance(value, list):
         return [_same_part(inner) for inner in value]
     own = isinstance(value, str) and value.startswith("blocklearn.")
-    return value.rpartition(".")[2] if own else value
+    return value.rpartition(".")[2].removesuffix("Schedule") if own else value
 
 
 def _part(key: str, settings: Mapping[str, Any]) -> Any:

@@ -22,7 +22,7 @@ from blocklearn.training.learner import Learner
 from blocklearn.training.monitor_times import Rhythm, require_in_time
 from blocklearn.training.monitors import require_monitors
 from blocklearn.training.place import Place, forget_restart
-from blocklearn.training.schedule import Schedule, Simultaneous, require_shared_batches
+from blocklearn.training.schedule import Schedule, SimultaneousSchedule, require_shared_batches
 from blocklearn.training.trainer_parts import refuse_callbacks, refuse_precision, refuse_settings
 from blocklearn.training.unfinished import UNFINISHED, put_unfinished, unfinished
 from blocklearn.training.update_rule import UpdateRule
@@ -49,7 +49,7 @@ class LightningWalk(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.rule = rule
-        self.schedule = schedule or Simultaneous()
+        self.schedule = schedule or SimultaneousSchedule()
         self.execution = execution or InTurn()
         self.block_metrics = list(metrics)
         self.watch = FiniteWatch(rule.non_finite, rule.non_finite_limit)

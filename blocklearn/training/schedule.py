@@ -26,7 +26,7 @@ class Schedule(ABC):
         """
 
 
-class Simultaneous(Schedule):
+class SimultaneousSchedule(Schedule):
     """Every block learns from every batch: the published schedule of arXiv 2302.01647 and
     1905.11786."""
 
@@ -34,7 +34,7 @@ class Simultaneous(Schedule):
         return range(total_steps)
 
 
-class Sequential(Schedule):
+class SequentialSchedule(Schedule):
     """One block after the other: block k learns to its end, is frozen in eval mode, and block k+1
     begins; each with a warm-up and a decay of its own. The blocks behind the one that learns are
     not run. Borders fall between epochs where the run has at least one epoch a block.
@@ -49,15 +49,15 @@ class Sequential(Schedule):
 
     def __init__(self, shares: Sequence[float] | None = None) -> None:
         if shares is not None and not (shares and all(0 < share < math.inf for share in shares)):
-            raise ValueError(f"Sequential needs positive shares, all finite, got {shares}")
+            raise ValueError(f"SequentialSchedule needs positive shares, all finite, got {shares}")
         self.shares = shares
 
     def window(self, block: int, num_blocks: int, steps_per_epoch: int, total_steps: int) -> range:
         shares = self.shares or [1.0] * num_blocks
         if len(shares) != num_blocks:
             raise UserError(
-                f"schedule: Sequential has {len(shares)} shares for {num_blocks} blocks; give one "
-                "a block"
+                f"schedule: SequentialSchedule has {len(shares)} shares for {num_blocks} blocks; "
+                "give one a block"
             )
         unit = steps_per_epoch if total_steps >= num_blocks * steps_per_epoch else 1
         borders = [0.0, *accumulate(shares)]
@@ -67,6 +67,9 @@ class Sequential(Schedule):
         ]
         ends[-1] = total_steps
         return range(ends[block], ends[block + 1])
+
+
+Simultaneous, Sequential = SimultaneousSchedule, SequentialSchedule  # their names before 0.2
 
 
 def require_shared_batches(blocks: Sequence[LocalBlock], windows: Sequence[range]) -> None:
@@ -83,6 +86,6 @@ def require_shared_batches(blocks: Sequence[LocalBlock], windows: Sequence[range
         if block.borrowed and first != second:
             raise UserError(
                 f"{before.name} and {block.name} share {block.borrowed[-1].spec.name}, so they "
-                "must learn from the same batches: take the schedule Simultaneous and the same "
-                "stop_epoch"
+                "must learn from the same batches: take the schedule SimultaneousSchedule and the "
+                "same stop_epoch"
             )

@@ -15,7 +15,9 @@ from blocklearn import (
     TemporalInfoNCE,
     UserError,
 )
+from blocklearn.backbones.input_spec import InputSpec
 from blocklearn.backbones.patches import CutPatches
+from blocklearn.training.contract import Carried
 
 CUT: dict[str, Any] = {
     "patches": Patches(size=16, stride=8, grid=3),
@@ -63,9 +65,8 @@ def test_raw_features_are_the_mean_over_an_images_patches() -> None:
 def test_a_supervised_block_learns_one_label_an_image() -> None:
     network = small_network(**CUT | {"objective": lambda spec: Supervised(spec, 3, GlobalPooling)})
     batch = Batch([torch.randn(4, 3, 32, 32)], torch.tensor([0, 1, 2, 0]), torch.arange(4))
-    output = network.walked[0].local_step(batch.views, batch)
-    assert output.embeddings[0].shape == (4, 8)
-    assert output.features[0].shape[0] == 4 * 9
+    output = network.walked[0].local_step(Carried(batch.views), batch)
+    assert output.carried.views[0].shape[0] == 4 * 9
 
 
 @pytest.mark.parametrize(
@@ -85,13 +86,13 @@ def test_patches_pass_any_family_of_backbones(backbone: str) -> None:
         backbone_kwargs=kwargs,
         patches=patches,
     )
-    network.require_fit(SimpleNamespace(image_size=64))
+    network.require_fit(SimpleNamespace(input_spec=InputSpec("images", 3, 64)))
     batch = Batch([torch.randn(2, 3, 64, 64)], torch.zeros(2), torch.arange(2))
-    views: Any = batch.views
+    carried = Carried(batch.views)
     for block in network.walked:
-        output = block.local_step(views, batch)
+        output = block.local_step(carried, batch)
         assert torch.isfinite(output.loss)
-        views = output.features
+        carried = output.carried
 
 
 def test_the_patch_objective_takes_the_positions_of_an_uncut_backbones_map() -> None:
@@ -100,11 +101,11 @@ def test_the_patch_objective_takes_the_positions_of_an_uncut_backbones_map() -> 
         backbone_kwargs={"output_stride": 8},
     )
     batch = Batch([torch.randn(2, 3, 64, 64)], torch.zeros(2), torch.arange(2))
-    views: Any = batch.views
+    carried = Carried(batch.views)
     for block in network.walked:
-        output = block.local_step(views, batch)
+        output = block.local_step(carried, batch)
         output.loss.backward()
-        views = output.features
+        carried = output.carried
     assert all(p.grad is not None for p in network.parameters())
 
 
@@ -113,7 +114,7 @@ def test_images_of_another_size_are_refused_before_training() -> None:
         UserError,
         match=r"3 x 3 patches of 16 pixels.* cover images of 32 pixels, the data makes 64",
     ):
-        small_network(**CUT).require_fit(SimpleNamespace(image_size=64))
+        small_network(**CUT).require_fit(SimpleNamespace(input_spec=InputSpec("images", 3, 64)))
 
 
 def test_images_of_another_size_are_refused_in_the_walk() -> None:
@@ -136,7 +137,7 @@ def test_patches_too_small_for_a_backbone_are_refused_before_training() -> None:
     with pytest.raises(
         UserError, match=r"patches: convnext_atto makes nothing of 8 pixels .*: take larger patches"
     ):
-        network.require_fit(SimpleNamespace(image_size=16))
+        network.require_fit(SimpleNamespace(input_spec=InputSpec("images", 3, 16)))
     assert network.training
 
 
@@ -148,7 +149,7 @@ def test_a_vision_transformer_of_another_size_than_a_patch_says_so() -> None:
         patches=Patches(size=8, stride=4, grid=3),
     )
     with pytest.raises(UserError, match="makes nothing of 8 pixels .*img_size smaller"):
-        network.require_fit(SimpleNamespace(image_size=16))
+        network.require_fit(SimpleNamespace(input_spec=InputSpec("images", 3, 16)))
 
 
 def test_sound_is_not_cut_into_patches() -> None:

@@ -17,6 +17,8 @@ from blocklearn import (
     TemporalInfoNCE,
     UserError,
 )
+from blocklearn.blocks.settings import BlockSettings
+from blocklearn.training.contract import Carried, Clock
 
 SPEECH: dict[str, Any] = {
     "objective": partial(TemporalInfoNCE, steps=2, negatives=3),
@@ -37,11 +39,11 @@ def sound() -> Batch:
 
 
 def walk(network: BlockwiseModule, batch: Batch) -> list[Any]:
-    views: Any = batch.views
+    carried = Carried(batch.views)
     outputs = []
     for block in network.walked:
-        outputs.append(block.local_step(views, batch, (0, 0)))
-        views = outputs[-1].features
+        outputs.append(block.local_step(carried, batch, Clock(0)))
+        carried = outputs[-1].carried
     return outputs
 
 
@@ -59,7 +61,7 @@ def test_it_takes_over_the_spec_and_hands_its_input_on() -> None:
     network = BlockwiseModule(**SPEECH)
     *_, before, empty = walk(network, sound())
     assert network.walked[5].spec == network.walked[4].spec
-    assert torch.equal(before.features[0], empty.features[0])
+    assert torch.equal(before.carried.views[0], empty.carried.views[0])
     assert network.walked[5].stage_names == "behind conv5"
 
 
@@ -99,12 +101,9 @@ def test_no_noise_is_added_where_nothing_was_computed() -> None:
     assert [block.noise is None for block in network.walked] == [False] * 4 + [True]
 
 
-def test_objectives_that_are_not_one_a_block_are_refused() -> None:
-    with pytest.raises(
-        UserError,
-        match="4 blocks, but 2 objectives; give one a block, or --model.objectives null for none",
-    ):
-        small_network(objectives=[OBJECTIVE, None])
+def test_settings_of_a_block_that_there_is_not_are_refused() -> None:
+    with pytest.raises(UserError, match="settings for block5, the network has block1, block2"):
+        small_network(per_block={"block5": BlockSettings(objective=OBJECTIVE)})
 
 
 def test_two_contexts_on_one_stage_have_names_of_their_own() -> None:
@@ -112,4 +111,4 @@ def test_two_contexts_on_one_stage_have_names_of_their_own() -> None:
     keys = [spec.key for spec in network.feature_specs()]
     assert len(set(keys)) == len(keys)
     assert keys[-2:] == ["conv5/context", "conv5.block6/context"]
-    assert list(network._heads())[-2:] == ["conv5", "conv5.block6"]
+    assert list(network.published_tensors())[-2:] == ["conv5", "conv5.block6"]

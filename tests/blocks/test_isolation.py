@@ -13,6 +13,7 @@ from torch import Tensor
 from blocklearn import Batch, BlockwiseModule
 from blocklearn.evaluation.isolation import measure_reach
 from blocklearn.runs.run_folder import find_config
+from blocklearn.training.contract import Carried, Clock
 
 
 def reach(network: BlockwiseModule, batch: Batch) -> list[list[bool]]:
@@ -46,17 +47,17 @@ def published_network(tmp_path: Path, *changes: str) -> BlockwiseModule:
 
 
 def assert_every_parameter_has_its_gradient(network: BlockwiseModule, batch: Batch) -> None:
-    views = batch.views
+    carried = Carried(batch.views)
     for block in network.walked:
-        output = block.local_step(views, batch, noise_keys=(0, 0))
+        output = block.local_step(carried, batch, Clock(0))
         output.loss.backward()
-        views = output.features
+        carried = output.carried
     assert all(p.grad is not None for p in network.parameters())
 
 
 def test_the_published_resnet50_recipe_is_isolated(tmp_path: Path) -> None:
     network = published_network(tmp_path, "--model.objective.projector.widths=[32,32,32]")
-    assert network.structure["backbone"] == "resnet50"
+    assert network.structure.backbone == "resnet50"
     batch = small_batch(size=2, pixels=64)
     assert reach(network, batch) == identity(4)
     network.zero_grad(set_to_none=True)
@@ -88,7 +89,9 @@ def test_the_projectors_of_the_published_recipe_start_as_copies(tmp_path: Path) 
 
 def test_no_tensor_saved_for_a_blocks_backward_lives_when_the_next_block_runs() -> None:
     network = small_network()
-    optimizers = [network.rule.build_optimizer(block, None) for block in network.walked]
+    optimizers = [
+        network.rule.build_optimizer(block.parameters(), None) for block in network.walked
+    ]
     saved: list[weakref.ref[Tensor]] = []
     alive_at_start: list[int] = []
 
@@ -98,14 +101,14 @@ def test_no_tensor_saved_for_a_blocks_backward_lives_when_the_next_block_runs() 
         return keep
 
     batch = small_batch()
-    views = batch.views
+    carried = Carried(batch.views)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         for block, optimizer in zip(network.walked, optimizers, strict=True):
             alive_at_start.append(sum(ref() is not None for ref in saved))
-            output = block.local_step(views, batch)
+            output = block.local_step(carried, batch)
             output.loss.backward()
             network.rule.apply(optimizer)
             assert all(p.grad is None for p in network.parameters())
-            views = output.features
+            carried = output.carried
     assert len(saved) > 100
     assert alive_at_start == [0, 0, 0, 0]

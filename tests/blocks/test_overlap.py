@@ -8,9 +8,11 @@ import torch
 from lightning.pytorch import seed_everything
 from small import small_batch, small_data, small_network, small_trainer, weights
 
-from blocklearn import Block, BlockwiseModule, Sequential, UserError
+from blocklearn import Block, BlockwiseModule, SequentialSchedule, UserError
 from blocklearn.evaluation.isolation import measure_reach
+from blocklearn.objectives.objective import LocalBatch
 from blocklearn.optim.warmup_cosine import ConstantLR
+from blocklearn.training.contract import Carried
 
 OVERLAPPING = [["layer1", "layer2"], ["layer2", "layer3"], ["layer3", "layer4"]]
 
@@ -26,7 +28,7 @@ def test_every_stage_has_one_owner() -> None:
         ["layer3"],
         ["layer4"],
     ]
-    assert network.structure["blocks"] == OVERLAPPING
+    assert network.structure.blocks == OVERLAPPING
     pointers = [p.data_ptr() for block in network.walked for p in block.parameters()]
     assert len(pointers) == len(set(pointers))
     names = list(network.backbone_state_dict())
@@ -44,9 +46,9 @@ def test_a_loss_reaches_its_own_stages_and_the_shared_one_and_no_further() -> No
     assert not any(row.leaks_into or row.unreached for row in reach)
     network = small_network(blocks=OVERLAPPING)
     first, second, _ = network.walked
-    second.local_step(
-        first.local_step(small_batch().views, small_batch()).features, small_batch()
-    ).loss.backward()
+    batch = small_batch()
+    handed_on = first.local_step(Carried(batch.views), batch).carried
+    second.local_step(handed_on, batch).loss.backward()
     assert all(
         p.grad is None for p in first.stages[0].parameters()
     )  # layer1: in front of the shared stage
@@ -67,7 +69,7 @@ def plain_gradients(network: BlockwiseModule, views: list[torch.Tensor]) -> dict
             for position, stage in enumerate(stages[: k + 2]):
                 x = stage(x.detach() if position == k else x)
             features.append(x)
-        block.objective(features, batch).loss.backward()
+        block.objective(LocalBatch(features, batch)).loss.backward()
         for name, p in network.named_parameters():
             if p.grad is not None:
                 total[name] = total.get(name, torch.zeros_like(p)) + p.grad
@@ -113,7 +115,7 @@ def test_gradients_of_two_blocks_at_most_exist_at_once(
 
 
 def test_neighbours_that_share_a_stage_must_learn_together(tmp_path: Path) -> None:
-    for changes in ({"schedule": Sequential()}, {"stop_epochs": [1, 2, 2]}):
+    for changes in ({"schedule": SequentialSchedule()}, {"stop_epochs": [1, 2, 2]}):
         network = small_network(blocks=OVERLAPPING, **changes)
         with pytest.raises(
             UserError,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import seed_everything
-from small import small_batch, small_data, small_network, small_trainer, weights
+from small import per_block, small_batch, small_data, small_network, small_trainer, weights
 from torch import nn
 
 from benchmarks.growth import held_megabytes
@@ -19,6 +19,7 @@ from blocklearn.backbones.stage import Stage
 from blocklearn.blocks import finite
 from blocklearn.blocks.lazy_views import LazyViews, ViewFeatures
 from blocklearn.blocks.recompute import _cheap_runs, _units
+from blocklearn.training.contract import Carried, Clock
 
 WAYS = ["cheap", "views", "units"]
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -61,12 +62,12 @@ def peak_of_a_step(recompute: Any, **changes: Any) -> int:
     )
     with LiveBytes() as live:
         live.known(*network.parameters(), *network.buffers(), *batch.views)
-        views = batch.views
+        carried = Carried(batch.views)
         for block in network.walked:
-            output = block.local_step(views, batch, (0, 0))
+            output = block.local_step(carried, batch, Clock(0))
             output.loss.backward()
             block.zero_grad()
-            views = output.features
+            carried = output.carried
     return live.peak
 
 
@@ -92,7 +93,8 @@ def test_a_step_of_the_published_recipe_holds_less_than_half_of_what_end_to_end_
 
 
 def test_one_way_a_block() -> None:
-    network = small_network(recompute=["nothing", "cheap", "views", "units"])
+    ways = per_block(recompute=["nothing", "cheap", "views", "units"])
+    network = small_network(per_block=ways)
     assert [block.settings.recompute for block in network.walked] == [
         "nothing",
         "cheap",
@@ -159,11 +161,11 @@ def test_dropout_is_drawn_by_step_block_and_view_alone() -> None:
     ) in block.stages.parameters():  # timm begins with residual branches that are switched off
         torch.nn.init.normal_(parameter)
     view = torch.rand(64, 8, 4, 4)  # 64 coins to toss
-    first, same_view = block.local_step([view, view], batch, (0, 5)).features
+    first, same_view = block.local_step(Carried([view, view]), batch, Clock(5)).carried.views
     torch.rand(7)
-    again, _ = block.local_step([view, view], batch, (0, 5)).features
-    later, _ = block.local_step([view, view], batch, (0, 6)).features
-    elsewhere, _ = block.local_step([view, view], batch, (0, 5), rank=1).features
+    again, _ = block.local_step(Carried([view, view]), batch, Clock(5)).carried.views
+    later, _ = block.local_step(Carried([view, view]), batch, Clock(6)).carried.views
+    elsewhere, _ = block.local_step(Carried([view, view]), batch, Clock(5, rank=1)).carried.views
     assert torch.equal(first, again)
     assert not any(torch.equal(first, other) for other in (same_view, later, elsewhere))
 
@@ -201,7 +203,7 @@ def test_a_step_asks_the_device_for_nothing(
 
     asked: list[str] = []
     monkeypatch.setattr(finite, "_on_device", lambda _: True)
-    monkeypatch.setattr(BlockwiseModule, "_reads_losses", False)
+    monkeypatch.setattr(BlockwiseModule, "_reads_losses", lambda self, step: False)
     original = BlockwiseModule.training_step
 
     def watched(self: BlockwiseModule, batch: Any, batch_idx: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import seed_everything
 from small import StopAt, same_weights, small_data, small_network, small_trainer, weights
 
-from blocklearn import BlockwiseModule, Patches, PatchInfoNCE, Sequential
+from blocklearn import BlockwiseModule, Patches, PatchInfoNCE, SequentialSchedule
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data.stored_views import StoredViews
 
@@ -22,7 +22,7 @@ def train(folder: Path, *callbacks: Any, resume: Path | None = None) -> Blockwis
         objective=partial(PatchInfoNCE, steps=1, negatives=4),
         patches=Patches(size=16, stride=8, grid=GRID),
         optimizer=partial(torch.optim.SGD, lr=0.1),
-        schedule=Sequential(),
+        schedule=SequentialSchedule(),
     )
     trainer = small_trainer(folder, max_epochs=4, callbacks=list(callbacks))
     trainer.fit(

@@ -8,13 +8,22 @@ from typing import Any
 import pytest
 
 from blocklearn.__main__ import main
-from blocklearn.evaluation.linear_probe import ProbeRow
-from blocklearn.reporting.results import ProbeResults, write_results
+from blocklearn.evaluation import Row
+from blocklearn.reporting.results import Results, write_results
 
 
 def write(path: Path, top1: float, **changes: Any) -> Path:
     """Results of four stages, better from stage to stage."""
-    rows = [ProbeRow(f"layer{k}", k, "raw", 0.1, 10, top1 + k, 90.0 + k) for k in range(1, 5)]
+    rows = [
+        Row(
+            f"layer{k}",
+            k,
+            "raw",
+            {"top1": top1 + k, "top5": 90.0 + k},
+            {"lr": 0.1, "epochs": 10},
+        )
+        for k in range(1, 5)
+    ]
     plain = {
         "checkpoint": "c",
         "dataset": "digits",
@@ -23,7 +32,7 @@ def write(path: Path, top1: float, **changes: Any) -> Path:
         "settings": {},
         "rows": rows,
     }
-    write_results(ProbeResults(**{**plain, **changes}), path)
+    write_results(Results(**{**plain, **changes}), path)
     return path
 
 

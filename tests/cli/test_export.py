@@ -246,9 +246,9 @@ def test_what_a_runs_backbone_file_says_of_its_network_is_kept(tmp_path: Path) -
         assert main(["export", str(tmp_path / source), "--to", str(tmp_path / target)]) == 0
     with safe_open(tmp_path / "second" / "model.safetensors", "pt") as file:
         about = file.metadata()
-    assert json.loads(about["backbone_kwargs"]) == network.structure["backbone_kwargs"]
+    assert json.loads(about["backbone_kwargs"]) == network.structure.backbone_kwargs
     assert (json.loads(about["blocks"]), about["small_stem"]) == (
-        network.structure["blocks"],
+        network.structure.blocks,
         "true",
     )
     assert "trained in 2 blocks" in (tmp_path / "second" / "README.md").read_text()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from small import StopAt, same_weights, small_data, small_network, small_trainer, weights
 
-from blocklearn import Sequential, UserError
+from blocklearn import SequentialSchedule, UserError
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data import BarlowTwinsViews, CropViews, Digits, ImageFolder, ImageSpec, Synthetic
 from blocklearn.data.images.views import GlyphViews
@@ -97,7 +97,9 @@ def test_the_same_seed_gives_the_same_weights_and_a_resumed_run_goes_on_bitwise(
 def test_stored_features_of_frozen_blocks_stand_in_for_the_views(tmp_path: Path) -> None:
     def run(folder: str, *callbacks: CacheFrozenBlocks) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
-        network = small_network(schedule=Sequential(), optimizer=partial(torch.optim.SGD, lr=0.1))
+        network = small_network(
+            schedule=SequentialSchedule(), optimizer=partial(torch.optim.SGD, lr=0.1)
+        )
         data = resident_data(fixed_views=True)
         return train(
             tmp_path / folder,
@@ -119,7 +121,7 @@ def test_training_images_are_read_once_however_often_blocks_freeze(
     data, read = resident_data(fixed_views=True), []
     samples = type(data.pretraining_samples())
     monkeypatch.setattr(samples, "__getitem__", counted(samples.__getitem__, read))
-    network = small_network(schedule=Sequential())
+    network = small_network(schedule=SequentialSchedule())
     train(
         tmp_path, network, data, max_epochs=4, limit_val_batches=0, callbacks=[CacheFrozenBlocks()]
     )

@@ -14,7 +14,7 @@ from PIL import Image
 from small import StopAt, same_weights, small_network, small_trainer, weights
 from sounds import write_librispeech, write_spoken_digits
 
-from blocklearn import Batch, Sequential, UserError
+from blocklearn import Batch, SequentialSchedule, UserError
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data import ImageFolder, LibriSpeech, SmallImageViews, SpokenDigits, WindowViews
 from blocklearn.data.datamodule import KeyedDataModule
@@ -315,7 +315,9 @@ def trained(
     folder: Path, data: Any, resume: Path | None = None, **changes: Any
 ) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    network = small_network(schedule=Sequential(), optimizer=partial(torch.optim.SGD, lr=0.1))
+    network = small_network(
+        schedule=SequentialSchedule(), optimizer=partial(torch.optim.SGD, lr=0.1)
+    )
     trainer = small_trainer(folder, **{"max_epochs": 4, **changes})
     trainer.fit(network, datamodule=data, ckpt_path=resume, weights_only=True)
     return weights(network)

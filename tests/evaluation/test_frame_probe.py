@@ -12,8 +12,8 @@ from sounds import write_librispeech
 from blocklearn import Batch, BlockwiseModule, RecurrentContext, TemporalInfoNCE, UserError
 from blocklearn.data import LibriSpeech
 from blocklearn.evaluation.fine_tune import run_fine_tune
-from blocklearn.evaluation.frame_probe import FrameProbe, last_frames, run_frame_probe
-from blocklearn.evaluation.linear_probe import ProbeSettings
+from blocklearn.evaluation.frame_probe import FrameClassifiers, last_frames, run_frame_probe
+from blocklearn.evaluation.probe_settings import ProbeSettings
 
 CONTEXT = partial(TemporalInfoNCE, context=partial(RecurrentContext, hidden=12))
 SETTINGS = ProbeSettings(
@@ -49,7 +49,7 @@ def test_a_frame_is_the_mean_of_its_positions_counted_from_the_end() -> None:
 def test_labels_belong_to_the_last_positions_of_every_feature() -> None:
     network = speech_network()
     batch = utterance(4800, labels=27)  # 30 frames of sound
-    features, label = FrameProbe(network, 41, SETTINGS).labelled_features(batch)
+    features, label = FrameClassifiers(network, 41, SETTINGS).labelled_features(batch)
     specs = network.feature_specs()
     assert [spec.key for spec in specs] == [*(f"conv{k}/raw" for k in range(1, 6)), "conv5/context"]
     assert [feature.shape for feature in features] == [(27, 16)] * 5 + [(27, 12)]
@@ -65,7 +65,7 @@ def test_labels_belong_to_the_last_positions_of_every_feature() -> None:
 @pytest.mark.parametrize("labels", [128, 129])
 def test_a_window_has_as_many_frames_as_its_length_says(labels: int) -> None:
     """1.28 s: the first module makes 4095 positions, one short of 128 whole frames."""
-    probe = FrameProbe(speech_network(), 41, SETTINGS)
+    probe = FrameClassifiers(speech_network(), 41, SETTINGS)
     if labels == 128:
         assert len(probe.labelled_features(utterance(20480, labels))[1]) == 128
         return
@@ -77,7 +77,7 @@ def test_a_window_has_as_many_frames_as_its_length_says(labels: int) -> None:
 
 
 def test_positions_that_do_not_fit_a_frame_are_refused() -> None:
-    probe = FrameProbe(speech_network(), 41, SETTINGS, frame_samples=80)
+    probe = FrameClassifiers(speech_network(), 41, SETTINGS, frame_samples=80)
     with pytest.raises(UserError, match="conv5/raw has a position every 160 samples"):
         probe.labelled_features(utterance(4800, labels=50))
 
@@ -94,7 +94,7 @@ def test_phones_are_read_off_an_untrained_network_and_leave_it_as_it_was(tmp_pat
         ("conv5", 5, "context"),
     ]
     # four phones are spoken, each by a tone of its own
-    assert max(row.top1 for row in rows) > 50
+    assert max(row.values["top1"] for row in rows) > 50
     assert rows[0].top1 * 2 * 150 / 100 == pytest.approx(round(rows[0].top1 * 2 * 150 / 100)), (
         "of all 300 test frames"
     )
@@ -105,6 +105,6 @@ def test_phones_are_read_off_an_untrained_network_and_leave_it_as_it_was(tmp_pat
 
 def test_frame_labels_are_not_fine_tuned_on(tmp_path: Path) -> None:
     data = LibriSpeech(write_librispeech(tmp_path), target="phone", num_workers=0)
-    settings = ProbeSettings(epochs=1, finetune=True)
-    with pytest.raises(UserError, match="the target phone has one a frame"):
+    settings = ProbeSettings(epochs=1)
+    with pytest.raises(UserError, match="the target phone has one per frame"):
         run_fine_tune(speech_network(), data, settings, small_trainer(tmp_path))

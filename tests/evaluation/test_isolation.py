@@ -14,6 +14,7 @@ from blocklearn.__main__ import main
 from blocklearn.evaluation.isolation import measure_reach
 from blocklearn.objectives.objective import ObjectiveOutput
 from blocklearn.reporting.tables import print_reach
+from blocklearn.training.contract import Carried
 
 SHARED = nn.Parameter(torch.ones(1))
 
@@ -65,7 +66,7 @@ def test_a_network_on_patches_and_an_objective_without_a_stage_are_measured() ->
 def test_a_norm_is_that_of_all_gradients_of_the_block() -> None:
     network, batch = small_network(), small_batch()
     expected = measure_reach(network, batch)[0].norms[0]
-    network.walked[0].local_step(batch.views, batch).loss.backward()
+    network.walked[0].local_step(Carried(batch.views), batch).loss.backward()
     total = sum(
         float(p.grad.double().pow(2).sum())
         for p in network.walked[0].parameters()

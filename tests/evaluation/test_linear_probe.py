@@ -6,16 +6,16 @@ import torch
 from small import same_weights, small_data, small_network, small_trainer, weights
 
 from blocklearn import UserError
+from blocklearn.evaluation import KNN, FineTune, LinearProbe, Row
 from blocklearn.evaluation.cached_features import collect_features
 from blocklearn.evaluation.linear_probe import (
-    LinearProbe,
-    ProbeRow,
-    ProbeSettings,
+    LinearClassifiers,
     run_linear_probe,
 )
+from blocklearn.evaluation.probe_settings import ProbeSettings
 
 
-def probe(tmp_path: Path, network=None, **settings: object) -> list[ProbeRow]:
+def probe(tmp_path: Path, network=None, **settings: object) -> list[Row]:
     torch.manual_seed(0)
     settings = {"epochs": 3, "batch_size": 8, "augment": False, "standardise": True, **settings}
     chosen = ProbeSettings(**settings)
@@ -29,8 +29,8 @@ def test_every_stage_is_probed_on_its_raw_and_its_head_feature(tmp_path: Path) -
     assert [(r.stage, r.index, r.feature) for r in rows] == [
         (f"layer{k}", k, feature) for k in range(1, 5) for feature in ("raw", "head")
     ]
-    assert all(0 <= r.top1 <= r.top5 <= 100 and r.epochs == 3 for r in rows)
-    assert all(r.top5 == 100 for r in rows)  # four classes
+    assert all(0 <= r.values["top1"] <= r.values["top5"] <= 100 and r.epochs == 3 for r in rows)
+    assert all(r.values["top5"] == 100 for r in rows)  # four classes
 
 
 def test_end_to_end_has_a_head_at_its_end_only(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_probe_learns_what_the_features_hold(tmp_path: Path) -> None:
     """The orientation of a grating is easy to read off the first block of even an untrained
     network."""
     rows = probe(tmp_path, epochs=40)
-    assert max(r.top1 for r in rows) > 80
+    assert max(r.values["top1"] for r in rows) > 80
     chance = 25
     assert rows[0].top1 > 2 * chance
 
@@ -65,7 +65,7 @@ def test_probes_trained_together_are_those_trained_alone() -> None:
     features = collect_features(
         network, data.probe_dataloader(8, augment=False), torch.device("cpu")
     )
-    together = LinearProbe(network, 4, ProbeSettings())
+    together = LinearClassifiers(network, 4, ProbeSettings())
     spec, classifier = together.features[2], together.classifiers[2]
     alone = torch.nn.Linear(spec.width, 4)
     alone.load_state_dict(classifier.state_dict())
@@ -95,7 +95,7 @@ def test_one_pass_over_the_data_serves_all_probes() -> None:
     calls = []
     network.walked[0].stages[0].register_forward_hook(lambda *_: calls.append(1))
     batch = next(iter(data.probe_dataloader(8)))
-    LinearProbe(network, 4, ProbeSettings())(batch)
+    LinearClassifiers(network, 4, ProbeSettings())(batch)
     assert len(calls) == 1
 
 
@@ -109,13 +109,13 @@ def test_the_published_probe_is_the_default() -> None:
     )
     assert settings.augment
     assert not settings.standardise
-    probe = LinearProbe(small_network(), 10, settings)
+    probe = LinearClassifiers(small_network(), 10, settings)
     assert abs(float(probe.classifiers[1].weight.detach().std()) - 0.01) < 0.002
     assert float(probe.classifiers[1].bias.detach().abs().max()) == 0
 
 
 def test_the_default_is_sgd_on_a_cosine() -> None:
-    parts = LinearProbe(small_network(), 4, ProbeSettings(epochs=4)).configure_optimizers()
+    parts = LinearClassifiers(small_network(), 4, ProbeSettings(epochs=4)).configure_optimizers()
     optimizer, schedule = parts["optimizer"], parts["lr_scheduler"]
     assert type(optimizer) is torch.optim.SGD
     assert optimizer.defaults["momentum"] == 0.9
@@ -129,7 +129,7 @@ def test_the_default_is_sgd_on_a_cosine() -> None:
 
 def test_greedy_infomaxs_probe_is_adam_at_a_constant_rate(tmp_path: Path) -> None:
     chosen = {"lr": 0.001, "weight_decay": 0.0, "optimizer": "adam", "lr_schedule": "constant"}
-    parts = LinearProbe(small_network(), 4, ProbeSettings(**chosen)).configure_optimizers()
+    parts = LinearClassifiers(small_network(), 4, ProbeSettings(**chosen)).configure_optimizers()
     assert parts.keys() == {"optimizer"}
     assert type(parts["optimizer"]) is torch.optim.Adam
     defaults = parts["optimizer"].defaults
@@ -140,7 +140,7 @@ def test_greedy_infomaxs_probe_is_adam_at_a_constant_rate(tmp_path: Path) -> Non
         0,
     ]
     rows = probe(tmp_path, **{**chosen, "lr": 0.01}, epochs=40)
-    assert max(row.top1 for row in rows) > 50
+    assert max(row.values["top1"] for row in rows) > 50
 
 
 def test_a_batch_of_one_is_enough_without_batchnorm(tmp_path: Path) -> None:
@@ -155,7 +155,8 @@ def test_a_batch_of_one_is_enough_without_batchnorm(tmp_path: Path) -> None:
         ({"batch_size": 0}, "probe: epochs and batch_size must be at least 1"),
         ({"weight_decay": -1.0}, "weight_decay at least 0"),
         ({"batch_size": 1, "standardise": True}, "batch_size must be at least 2"),
-        ({"batch_size": 1, "finetune": True}, "batch_size must be at least 2"),
+        ({"labelled_part": 0.0}, "labelled_part must lie above 0"),
+        ({"labelled_part": 1.1}, "labelled_part must lie above 0"),
     ],
 )
 def test_values_out_of_range_are_refused(settings: dict[str, Any], complaint: str) -> None:
@@ -166,22 +167,20 @@ def test_values_out_of_range_are_refused(settings: dict[str, Any], complaint: st
 def test_every_evaluation_has_a_name_and_a_title_of_its_own() -> None:
     tenth = {"labelled_part": 0.1}
     chosen = [
-        (ProbeSettings(), None, "probe", "Linear probes"),
-        (ProbeSettings(), "digit", "probe_digit", "Linear probes (digit)"),
-        (ProbeSettings(**tenth), None, "probe_0.1", "Linear probes with 10% of the labels"),
+        (LinearProbe(), {}, None, "probe", "Linear probes"),
+        (LinearProbe(), {}, "digit", "probe_digit", "Linear probes (digit)"),
+        (LinearProbe(), tenth, None, "probe_0.1", "Linear probes with 10% of the labels"),
         (
-            ProbeSettings(**tenth),
+            LinearProbe(),
+            tenth,
             "digit",
             "probe_digit_0.1",
             "Linear probes (digit) with 10% of the labels",
         ),
-        (ProbeSettings(finetune=True), "digit", "finetune_digit", "Fine-tuning (digit)"),
-        (
-            ProbeSettings(finetune=True, **tenth),
-            None,
-            "finetune_0.1",
-            "Fine-tuning with 10% of the labels",
-        ),
+        (FineTune(), {}, "digit", "finetune_digit", "Fine-tuning (digit)"),
+        (FineTune(), tenth, None, "finetune_0.1", "Fine-tuning with 10% of the labels"),
+        (KNN(), {}, None, "knn", "Nearest neighbours"),
     ]
-    for settings, target, name, title in chosen:
-        assert (settings.name(target), settings.title(target)) == (name, title)
+    for evaluation, settings, target, name, title in chosen:
+        evaluation.under(ProbeSettings(**settings), lambda epochs: None)
+        assert (evaluation.name(target), evaluation.full_title(target)) == (name, title)

@@ -12,6 +12,7 @@ from blocklearn import (
     StageSpec,
     UserError,
 )
+from blocklearn.objectives.objective import LocalBatch
 
 SPEC = StageSpec("layer2", channels=6, stride=8)
 
@@ -37,7 +38,7 @@ def test_each_block_has_a_criterion_of_its_own() -> None:
 def test_another_number_of_views_is_refused() -> None:
     objective = JointEmbedding(SPEC, GlobalPooling, lambda width: Projector(width, [4]))
     with pytest.raises(UserError, match="compares two views, the data recipe makes 1"):
-        objective([torch.randn(4, 6, 2, 2)], small_batch(4))
+        objective(LocalBatch([torch.randn(4, 6, 2, 2)], small_batch(4)))
 
 
 def test_the_views_are_normalised_one_by_one() -> None:
@@ -45,6 +46,9 @@ def test_the_views_are_normalised_one_by_one() -> None:
         SPEC, lambda spec: ExpandPooling(spec, width=8), lambda width: Projector(width, [4, 4])
     )
     first, second = torch.randn(4, 6, 2, 2), 5 + torch.randn(4, 6, 2, 2)
-    z1, _ = objective([first, second], small_batch(4)).embeddings
-    alone, _ = objective([first, first], small_batch(4)).embeddings
-    assert torch.equal(z1, alone)
+    judged: list[list[torch.Tensor]] = []
+    objective.criterion.register_forward_pre_hook(lambda _, args: judged.append(args[0]))
+    for views in ([first, second], [first, first]):
+        objective(LocalBatch(views, small_batch(4)))
+    (together, _), (alone, _) = judged
+    assert torch.equal(together, alone)

@@ -33,7 +33,7 @@ def views(count: int, width: int, dtype: torch.dtype = torch.float64) -> list[Te
 def largest(criterion: torch.nn.Module, count: int, width: int) -> int:
     z = views(count, width)
     with LargestTensor() as made:
-        criterion(*z).loss.backward()
+        criterion(z).loss.backward()
     return made.numel
 
 
@@ -43,7 +43,7 @@ def test_the_gram_form_has_value_gradient_and_metrics_of_the_matrix(
     criterion: type[BarlowTwins | VICReg], count: int, width: int
 ) -> None:
     z = views(count, width)
-    gram, matrix = (criterion(form=form)(*z) for form in ("gram", "matrix"))
+    gram, matrix = (criterion(form=form)(z) for form in ("gram", "matrix"))
     assert_same_value_and_gradient(
         gram.loss, matrix.loss, z, value=(1e-10, 1e-12), gradient=(1e-10, 1e-12)
     )
@@ -73,9 +73,9 @@ def test_a_batch_smaller_than_the_width_makes_no_matrix_of_width_by_width(
 
 def test_the_gradient_is_computed_in_float32_where_backward_is_called_inside_autocast() -> None:
     z = views(6, 20, torch.float32)
-    expected = torch.autograd.grad(BarlowTwins(form="gram")(*z).loss, z)
+    expected = torch.autograd.grad(BarlowTwins(form="gram")(z).loss, z)
     with torch.autocast("cpu", torch.bfloat16):
-        found = torch.autograd.grad(BarlowTwins(form="gram")(*z).loss, z)
+        found = torch.autograd.grad(BarlowTwins(form="gram")(z).loss, z)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 

@@ -13,6 +13,7 @@ from blocklearn import (
     StageSpec,
     Supervised,
 )
+from blocklearn.objectives.objective import LocalBatch
 
 SPEC = StageSpec("layer2", channels=6, stride=8)
 SUPERVISED = partial(Supervised, num_classes=3)
@@ -31,8 +32,8 @@ def maps() -> list[torch.Tensor]:
 def test_the_loss_is_the_weighted_sum_of_the_parts() -> None:
     objective = Combined(SPEC, [SUPERVISED, EMBEDDING], weights=[0.25, 3.0])
     features, batch = maps(), small_batch(6)
-    first, second = (part(features, batch) for part in objective.parts.values())
-    output = objective(features, batch)
+    first, second = (part(LocalBatch(features, batch)) for part in objective.parts.values())
+    output = objective(LocalBatch(features, batch))
     torch.testing.assert_close(output.loss, 0.25 * first.loss + 3 * second.loss)
     assert torch.equal(output.metrics["supervised/loss"], first.loss.detach())
     assert torch.equal(
@@ -49,8 +50,9 @@ def test_parts_of_one_class_are_counted() -> None:
 def test_the_probed_feature_is_the_first_parts() -> None:
     objective = Combined(SPEC, [EMBEDDING, SUPERVISED])
     x = maps()[0]
-    assert objective.pooled_width == 6
-    assert torch.equal(objective.pooled(x), x.mean((2, 3)))
+    published = objective.published()[0]
+    assert published.width == 6
+    assert torch.equal(published.feature(x), x.mean((2, 3)))
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, 1.0, 1.0]])

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from blocklearn import Batch, BlockwiseModule, Patches, PatchInfoNCE, PixelCNN, StageSpec, UserError
 from blocklearn.objectives.infonce import own_generator
+from blocklearn.objectives.objective import LocalBatch
+from blocklearn.training.contract import Carried
 
 BATCH = Batch([], torch.zeros(3), torch.arange(3))
 CUT = StageSpec("layer1", channels=4, stride=1, patch_grid=5)
@@ -72,7 +74,7 @@ def test_value_and_gradient_equal_a_plain_loop_over_anchors(
     objective = made(skip=skip, directions=directions).double()
     z = torch.randn(3, 4, 5, 5, dtype=torch.float64, requires_grad=True)
     seed = torch.random.get_rng_state()
-    loss = objective([z], BATCH).loss
+    loss = objective(LocalBatch([z], BATCH)).loss
     torch.random.set_rng_state(seed)
     expected = plain_loss(objective, z)
     leaves = [z, *objective.parameters()]
@@ -91,9 +93,9 @@ def test_patches_are_judged_as_the_map_of_their_means() -> None:
     cut, whole = made(CUT), made(MAP)
     whole.load_state_dict(cut.state_dict())
     seed = torch.random.get_rng_state()
-    of_patches = cut([maps], BATCH).loss
+    of_patches = cut(LocalBatch([maps], BATCH)).loss
     torch.random.set_rng_state(seed)
-    torch.testing.assert_close(of_patches, whole([grid], BATCH).loss)
+    torch.testing.assert_close(of_patches, whole(LocalBatch([grid], BATCH)).loss)
 
 
 def test_an_untrained_encoder_sits_at_the_logarithm_of_seventeen() -> None:
@@ -104,11 +106,11 @@ def test_an_untrained_encoder_sits_at_the_logarithm_of_seventeen() -> None:
         patches=Patches(),
     )
     batch = Batch([torch.randn(4, 1, 64, 64)], torch.zeros(4), torch.arange(4))
-    views: Any = batch.views
+    carried = Carried(batch.views)
     for block in network.walked:
-        output = block.local_step(views, batch)
+        output = block.local_step(carried, batch)
         assert float(output.loss.detach()) == pytest.approx(math.log(17), abs=0.01)
-        views = output.features
+        carried = output.carried
 
 
 def test_training_on_patterns_that_go_on_downwards_beats_chance() -> None:
@@ -119,7 +121,7 @@ def test_training_on_patterns_that_go_on_downwards_beats_chance() -> None:
     objective = made(negatives=4)
     optimizer = torch.optim.Adam(objective.parameters(), lr=0.1)
     for _ in range(60):
-        loss = objective([z], BATCH).loss
+        loss = objective(LocalBatch([z], BATCH)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -129,15 +131,15 @@ def test_training_on_patterns_that_go_on_downwards_beats_chance() -> None:
 def test_the_draws_are_new_every_time_and_the_same_under_one_seed() -> None:
     objective, z = made(), torch.randn(3, 4, 5, 5)
     torch.manual_seed(1)
-    first, second = objective([z], BATCH).loss, objective([z], BATCH).loss
+    first, second = objective(LocalBatch([z], BATCH)).loss, objective(LocalBatch([z], BATCH)).loss
     torch.manual_seed(1)
-    assert first == objective([z], BATCH).loss
+    assert first == objective(LocalBatch([z], BATCH)).loss
     assert first != second
 
 
 def test_gradients_flow_to_context_and_target() -> None:
     z = torch.randn(3, 4, 5, 5, requires_grad=True)
-    made(steps=1)([z], BATCH).loss.backward()
+    made(steps=1)(LocalBatch([z], BATCH)).loss.backward()
     assert z.grad is not None
     moved = z.grad.abs().sum(dim=(0, 1, 3)) > 0
     assert moved.tolist() == [True] * 5  # rows 0 to 2 are contexts, rows 2 to 4 targets
@@ -150,26 +152,27 @@ def test_a_finer_map_is_pooled_to_the_grid_first() -> None:
     objective = made(grid=4)
     z = torch.randn(3, 4, 8, 8)
     seed = torch.random.get_rng_state()
-    pooled = objective([z], BATCH).loss
+    pooled = objective(LocalBatch([z], BATCH)).loss
     torch.random.set_rng_state(seed)
     expected = z.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean(dim=(3, 5))
-    assert pooled == objective([expected], BATCH).loss
+    assert pooled == objective(LocalBatch([expected], BATCH)).loss
 
 
 def test_with_a_context_network_the_mean_context_is_published() -> None:
     objective = made(context=partial(PixelCNN, layers=1))
-    assert objective.pooled_width == 4
+    (published,) = objective.published()
+    assert published.width == 4
     z = torch.randn(3, 4, 5, 5)
     assert objective.context is not None
-    torch.testing.assert_close(objective.pooled(z), objective.context(z).mean(dim=(2, 3)))
-    assert made().pooled_width is None
+    torch.testing.assert_close(published.feature(z), objective.context(z).mean(dim=(2, 3)))
+    assert not made().published()
 
 
 def test_a_grid_that_is_too_small_says_how_many_steps_fit() -> None:
     with pytest.raises(
         UserError, match="layer1 has a grid of 5 rows, so at most 3 steps with skip 1"
     ):
-        made(steps=4)([torch.randn(3, 4, 5, 5)], BATCH)
+        made(steps=4)(LocalBatch([torch.randn(3, 4, 5, 5)], BATCH))
 
 
 @pytest.mark.parametrize(

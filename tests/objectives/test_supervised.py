@@ -14,6 +14,8 @@ from small import (
 )
 
 from blocklearn import BlockwiseModule, ExpandPooling, StageSpec, Supervised, UserError
+from blocklearn.objectives.objective import LocalBatch
+from blocklearn.training.contract import Carried
 
 SPEC = StageSpec("layer2", channels=6, stride=8)
 
@@ -27,7 +29,7 @@ def maps(views: int) -> list[torch.Tensor]:
 def test_value_and_gradient_equal_the_plain_formula(views: int, smoothing: float) -> None:
     objective = Supervised(SPEC, num_classes=3, label_smoothing=smoothing).double()
     features, batch = maps(views), small_batch(6)
-    loss = objective(features, batch).loss
+    loss = objective(LocalBatch(features, batch)).loss
     expected = torch.zeros((), dtype=torch.float64)
     for view in features:
         for sample, label in zip(view, batch.label, strict=True):
@@ -49,8 +51,10 @@ def test_accuracy_is_the_share_of_views_whose_label_is_likeliest() -> None:
     right = torch.eye(3)[batch.label][:, :, None, None]
     wrong = right.clone()
     wrong[:2] = right[:2].roll(1, 1)
-    assert float(objective([right, right], batch).metrics["accuracy"]) == 1
-    assert float(objective([right, wrong], batch).metrics["accuracy"]) == pytest.approx(10 / 12)
+    assert float(objective(LocalBatch([right, right], batch)).metrics["accuracy"]) == 1
+    assert float(objective(LocalBatch([right, wrong], batch)).metrics["accuracy"]) == pytest.approx(
+        10 / 12
+    )
 
 
 @pytest.mark.parametrize("label", [-1, 3])
@@ -60,14 +64,15 @@ def test_a_label_out_of_range_is_the_data_sets_fault(label: int) -> None:
     with pytest.raises(
         UserError, match=r"2 samples of this batch have labels outside 0 to 2 .* take labelled data"
     ):
-        Supervised(SPEC, num_classes=3)([view.float() for view in maps(2)], batch)
+        Supervised(SPEC, num_classes=3)(LocalBatch([view.float() for view in maps(2)], batch))
 
 
 def test_its_probed_feature_is_the_poolings() -> None:
     objective = Supervised(SPEC, num_classes=3, pooling=lambda spec: ExpandPooling(spec, width=10))
     x = torch.randn(4, 6, 3, 3)
-    assert objective.pooled_width == 10
-    assert torch.equal(objective.pooled(x), objective.pooling(x))
+    (published,) = objective.published()
+    assert published.width == 10
+    assert torch.equal(published.feature(x), objective.pooling(x))
 
 
 @pytest.mark.parametrize(("classes", "smoothing"), [(1, 0.0), (3, 1.0)])
@@ -138,7 +143,7 @@ def test_yaml_sets_it_beside_a_self_supervised_one(tmp_path: Path) -> None:
         assert {p.data_ptr() for p in block.parameters()}.isdisjoint(
             p.data_ptr() for p in later.parameters()
         )
-    metrics = network.walked[0].local_step(batch.views, batch).metrics
+    metrics = network.walked[0].local_step(Carried(batch.views), batch).metrics
     assert metrics.keys() == {
         *(f"supervised/{name}" for name in ("loss", "accuracy")),
         *(f"jointembedding/{name}" for name in ("loss", "invariance", "std", "covariance")),

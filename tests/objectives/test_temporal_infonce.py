@@ -16,7 +16,9 @@ from blocklearn import (
     UserError,
 )
 from blocklearn.objectives.infonce import own_generator
+from blocklearn.objectives.objective import LocalBatch
 from blocklearn.objectives.temporal_infonce import NegativeDraw
+from blocklearn.training.contract import Carried
 
 SPEC = StageSpec("conv5", channels=4, stride=160, layout="NCL")
 BATCH = Batch([], torch.zeros(3), torch.arange(3))
@@ -77,7 +79,7 @@ def test_value_and_gradient_equal_a_plain_loop_over_anchors(
     objective = made(sampling=sampling, window=window, context=context).double()
     z = torch.randn(3, 4, 9, dtype=torch.float64, requires_grad=True)
     seed = torch.random.get_rng_state()
-    loss = objective([z], BATCH).loss
+    loss = objective(LocalBatch([z], BATCH)).loss
     torch.random.set_rng_state(seed)
     expected = plain_loss(objective, z)
     leaves = [z, *objective.parameters()]
@@ -103,14 +105,14 @@ def test_an_untrained_encoder_sits_at_the_logarithm_of_eleven() -> None:
         objectives=[None] * 5 + [partial(TemporalInfoNCE, context=RecurrentContext)],
     )
     batch = Batch([0.5 * torch.randn(2, 1, 20480)], torch.zeros(2), torch.arange(2))
-    views: Any = batch.views
+    carried = Carried(batch.views)
     for block in network.walked:
         with torch.no_grad():
-            output = block.local_step(views, batch)
+            output = block.local_step(carried, batch)
         assert float(output.loss) == pytest.approx(
             math.log(11), abs=0.02 if block.index else 0.3
         ), block.name
-        views = output.features
+        carried = output.carried
 
 
 def cyclic_draw(step: int) -> tuple[Tensor, Tensor]:
@@ -147,21 +149,23 @@ def test_a_window_as_long_as_the_sequence_changes_nothing() -> None:
     objective, whole = made(window=9), made(window=None)
     whole.load_state_dict(objective.state_dict())
     seed = torch.random.get_rng_state()
-    loss = objective([z], BATCH).loss
+    loss = objective(LocalBatch([z], BATCH)).loss
     torch.random.set_rng_state(seed)
-    assert loss == whole([z], BATCH).loss
+    assert loss == whole(LocalBatch([z], BATCH)).loss
 
 
 def test_the_context_is_published_by_frame_and_as_a_mean() -> None:
     objective = made(context=partial(RecurrentContext, hidden=3))
     z = torch.randn(2, 4, 7)
-    assert objective.framewise(z).shape == (2, 3, 7)
-    torch.testing.assert_close(objective.pooled(z), objective.framewise(z).mean(dim=2))
+    (published,) = objective.published()
+    assert published.frames is not None
+    assert published.frames(z).shape == (2, 3, 7)
+    torch.testing.assert_close(published.feature(z), published.frames(z).mean(dim=2))
 
 
 def test_a_sequence_shorter_than_the_steps_is_refused() -> None:
     with pytest.raises(UserError, match="conv5 makes 3 positions of a window, too few for 3 steps"):
-        made()([torch.randn(2, 4, 3)], BATCH)
+        made()(LocalBatch([torch.randn(2, 4, 3)], BATCH))
 
 
 def test_maps_are_refused_when_the_network_is_built() -> None:

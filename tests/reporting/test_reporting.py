@@ -1,23 +1,34 @@
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
 from blocklearn import UserError
-from blocklearn.evaluation.linear_probe import ProbeRow
+from blocklearn.evaluation import Row
 from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb
-from blocklearn.reporting.plots import plot_accuracy
-from blocklearn.reporting.results import ProbeResults, read_results, write_results
-from blocklearn.reporting.tables import print_comparison, print_probe, print_validation
+from blocklearn.reporting.plots import plot_results
+from blocklearn.reporting.results import Results, read_results, write_results
+from blocklearn.reporting.tables import print_comparison, print_results, print_validation
 
-ROWS = [
-    ProbeRow(f"layer{k}", k, feature, 0.1, 10, 50.0 + k, 90.0)
-    for k in (1, 2)
-    for feature in ("raw", "head")
-]
+HOW = {"lr": 0.1, "epochs": 10}
+
+
+def row(stage: str, index: int, feature: str, top1: float, top5: float) -> Row:
+    return Row(stage, index, feature, {"top1": top1, "top5": top5}, HOW)
+
+
+def results(rows: Sequence[Row], **changes: Any) -> Results:
+    about = dict(zip(NAMES, ("c", "digits", None, 10, {}), strict=True))
+    return Results(**{**about, "rows": rows, **changes})
+
+
+NAMES = ("checkpoint", "dataset", "target", "num_classes", "settings")
+ROWS = [row(f"layer{k}", k, feature, 50.0 + k, 90.0) for k in (1, 2) for feature in ("raw", "head")]
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -47,7 +58,7 @@ def test_a_resumed_run_keeps_the_rows_before_the_batch_it_goes_on_from(tmp_path:
 
 
 def test_the_probe_table_shows_every_row(capsys: pytest.CaptureFixture[str]) -> None:
-    print_probe(ROWS, "digits")
+    print_results(results(ROWS))
     printed = capsys.readouterr().out
     assert all(
         text in printed
@@ -94,10 +105,10 @@ def test_other_stages_of_the_same_number_have_lines_of_their_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     mine = [
-        ProbeRow("conv1", 1, "raw", 0.1, 10, 30.0, 90.0),
-        ProbeRow("conv1", 1, "mine", 0.1, 10, 31.0, 90.0),
+        row("conv1", 1, "raw", 30.0, 90.0),
+        row("conv1", 1, "mine", 31.0, 90.0),
     ]
-    print_comparison({"one": ROWS[:1], "two": mine}, "digits")
+    print_comparison({"one": results(ROWS[:1]), "two": results(mine)})
     assert table_cells(capsys.readouterr().out) == [
         ["1 conv1", "global average", "-", "30.0"],
         ["1 layer1", "global average", "51.0", "-"],
@@ -112,10 +123,12 @@ def test_the_picture_shows_every_feature_at_its_stage(
     monkeypatch.setattr(
         Figure, "savefig", lambda figure, path, **_: (drawn.append(figure), path.touch())
     )
-    context = ProbeRow("layer2", 2, "context", 0.1, 10, 70.0, 90.0)
-    plot_accuracy(
-        {"a": [*reversed(ROWS), context], "b": [replace(ROWS[0], stage="conv1", feature="mine")]},
-        "",
+    context = row("layer2", 2, "context", 70.0, 90.0)
+    plot_results(
+        {
+            "a": results([*reversed(ROWS), context]),
+            "b": results([replace(ROWS[0], stage="conv1", feature="mine")]),
+        },
         tmp_path / "p",
     )
     (axes,) = drawn[0].axes
@@ -127,21 +140,26 @@ def test_the_picture_shows_every_feature_at_its_stage(
         "b, mine": [[1], [51]],
     }
     assert [label.get_text() for label in axes.get_xticklabels()] == ["layer1 / conv1", "layer2"]
-    assert axes.get_ylabel().endswith("(%)")
+    assert axes.get_ylabel() == "top-1 accuracy in %"
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
-    results = ProbeResults(
-        "run/last.ckpt", "digits", "speaker", 6, {"epochs": 3, "labelled_part": 0.1}, ROWS
-    )
-    write_results(results, tmp_path / "results.json")
-    assert read_results(tmp_path / "results.json") == results
-    assert results.title == "Linear probes (speaker) with 10% of the labels on digits"
+    settings = {"epochs": 3, "labelled_part": 0.1}
+    title = "Linear probes (speaker) with 10% of the labels"
+    found = Results("run/last.ckpt", "digits", "speaker", 6, settings, ROWS, title=title)
+    write_results(found, tmp_path / "results.json")
+    assert read_results(tmp_path / "results.json") == found
+    assert found.full_title == "Linear probes (speaker) with 10% of the labels on digits"
     content = json.loads((tmp_path / "results.json").read_text())
     assert content.keys() >= {"checkpoint", "dataset", "target", "num_classes", "rows"}
-    del content["target"], content["settings"]  # as blocklearn 0.1 wrote them
+    for name in content.keys() & {"title", "values", "unit", "main", "higher_is_better"}:
+        del content[name]  # as blocklearn 0.1 wrote them
     (tmp_path / "results.json").write_text(json.dumps(content))
-    assert read_results(tmp_path / "results.json").title == "Linear probes on digits"
+    before = read_results(tmp_path / "results.json")
+    assert (before.full_title, before.rows) == (found.full_title, ROWS)
+    del content["target"], content["settings"]
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert read_results(tmp_path / "results.json").full_title == "Linear probes on digits"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +174,7 @@ def test_damaged_results_are_named(tmp_path: Path, text: str) -> None:
 
 
 def test_the_picture_is_a_png(tmp_path: Path) -> None:
-    plot_accuracy({"blockwise": ROWS}, "title", tmp_path / "deep" / "picture.png")
+    plot_results({"blockwise": results(ROWS)}, tmp_path / "deep" / "picture.png")
     assert (tmp_path / "deep" / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 

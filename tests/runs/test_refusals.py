@@ -297,7 +297,7 @@ BROKEN: list[tuple[list[str], str]] = [
     ),
     (["--model.blocks=[[layer1],[layer3],[layer2],[layer4]]"], "every stage must be in one block"),
     (
-        [LOCO, "--model.schedule=Sequential"],
+        [LOCO, "--model.schedule=SequentialSchedule"],
         "block1 and block2 share layer2, so they must learn from the same batches",
     ),
     (
@@ -448,11 +448,14 @@ BROKEN: list[tuple[list[str], str]] = [
     (["--model.lr_factors=[1,1,1,.inf]"], "lr_factors and loss_weights must be positive"),
     (["--model.stop_epochs=[0,1,1,1]"], "stop_epochs at least 1"),
     (
-        part("schedule", "Sequential", shares="[1,1,1,.nan]"),
-        "Sequential needs positive shares, all finite",
+        part("schedule", "SequentialSchedule", shares="[1,1,1,.nan]"),
+        "SequentialSchedule needs positive shares, all finite",
     ),
-    (part("schedule", "Sequential", shares="[]"), "Sequential needs positive shares"),
-    (part("schedule", "Sequential", shares="[1,1]"), "2 shares for 4 blocks"),
+    (
+        part("schedule", "SequentialSchedule", shares="[]"),
+        "SequentialSchedule needs positive shares",
+    ),
+    (part("schedule", "SequentialSchedule", shares="[1,1]"), "2 shares for 4 blocks"),
     # data and probe
     (["--data.batch_size=0"], "batch_size must be at least 1"),
     (["--data.batch_size=1"], "a batch of 1 sample"),

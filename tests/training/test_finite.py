@@ -150,9 +150,7 @@ def test_on_a_device_it_is_told_when_losses_are_read_and_nothing_bad_is_saved_be
 ) -> None:
     """The device is a CPU here, taken for one that is read at intervals only."""
     monkeypatch.setattr(finite, "_on_device", lambda _: True)
-    monkeypatch.setattr(
-        BlockwiseModule, "_reads_losses", property(lambda self: self.global_step == 7)
-    )
+    monkeypatch.setattr(BlockwiseModule, "_reads_losses", lambda self, step: step == 7)
     kept = LastCheckpoint(tmp_path)
     with pytest.raises(UserError, match=r"block2 .* at batch 7"):
         train(tmp_path, Spoil(1, (5,)), kept)

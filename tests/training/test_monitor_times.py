@@ -12,7 +12,7 @@ from test_cli import SMALL
 from blocklearn import UserError
 from blocklearn.__main__ import main
 from blocklearn.training.monitor_times import Rhythm, require_in_time
-from blocklearn.training.schedule import Sequential
+from blocklearn.training.schedule import SequentialSchedule
 
 RHYTHM = Rhythm(batches=10, total=40, validates=True, every_n_epochs=1, interval=1.0, log_every=5)
 WHOLE = [range(40)] * 4
@@ -99,7 +99,7 @@ def test_what_is_not_logged_when_it_is_asked_for_is_refused(
 
 
 def test_in_python_it_is_refused_before_the_first_batch(tmp_path: Path) -> None:
-    network = small_network(schedule=Sequential())
+    network = small_network(schedule=SequentialSchedule())
     before = weights(network)
     trainer = small_trainer(tmp_path, max_epochs=4, callbacks=[EarlyStopping("block2/loss")])
     with pytest.raises(UserError, match="block2 learns, and is logged, only from batch"):
@@ -117,7 +117,7 @@ def test_on_the_command_line_it_is_refused_before_there_is_a_run(
         "--trainer.callbacks+=EarlyStopping",
         f"--trainer.callbacks.monitor=block{block}/loss",
     ]
-    changes += ["--model.schedule=Sequential", "--trainer.max_epochs=4"]
+    changes += ["--model.schedule=SequentialSchedule", "--trainer.max_epochs=4"]
     assert main(["fit", *SMALL, *changes, f"--trainer.default_root_dir={tmp_path / 'run'}"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"block{block} learns, and is logged, only from batch" in line

@@ -16,7 +16,7 @@ from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 from blocklearn.optim.warmup_cosine import ConstantLR
 from blocklearn.training.place import PLACE, Place
-from blocklearn.training.schedule import Sequential
+from blocklearn.training.schedule import SequentialSchedule
 from blocklearn.training.unfinished import UNFINISHED
 
 EPOCH = 4
@@ -42,7 +42,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "across epochs": {"check_val_every_n_epoch": None, "val_check_interval": 3},
     "every second epoch": {"check_val_every_n_epoch": 2},
     "short epochs": {"limit_train_batches": 3, "accumulate_batches": 2},
-    "sequential": {"schedule": Sequential(), "accumulate_batches": 2},
+    "sequential": {"schedule": SequentialSchedule(), "accumulate_batches": 2},
     "skipping": {"non_finite": "skip", "accumulate_batches": 3},
     "dropout": {
         "backbone_kwargs": {

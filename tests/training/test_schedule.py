@@ -8,8 +8,15 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from small import StopAt, same_weights, small_data, small_network, small_trainer, weights
 
-from blocklearn import BlockwiseModule, Sequential, Simultaneous, UserError, WarmupCosine
+from blocklearn import (
+    BlockwiseModule,
+    SequentialSchedule,
+    SimultaneousSchedule,
+    UserError,
+    WarmupCosine,
+)
 from blocklearn.callbacks import CacheFrozenBlocks
+from blocklearn.training.contract import Carried
 
 
 def sgd(params: Any) -> torch.optim.Optimizer:
@@ -46,32 +53,43 @@ def train(
 
 
 def test_simultaneous_is_all_batches_for_every_block() -> None:
-    assert all(Simultaneous().window(block, 4, 10, 35) == range(35) for block in range(4))
+    assert all(SimultaneousSchedule().window(block, 4, 10, 35) == range(35) for block in range(4))
 
 
 def test_sequential_windows_follow_each_other_and_fall_between_epochs() -> None:
-    assert [Sequential().window(k, 4, 10, 80) for k in range(4)] == [
+    assert [SequentialSchedule().window(k, 4, 10, 80) for k in range(4)] == [
         range(20),
         range(20, 40),
         range(40, 60),
         range(60, 80),
     ]
-    assert [Sequential([1, 1, 2, 4]).window(k, 4, 10, 160)[0] for k in range(4)] == [0, 20, 40, 80]
-    assert [len(Sequential().window(k, 4, 10, 70)) for k in range(4)] == [20, 20, 10, 20]
-    short = [Sequential().window(k, 4, 10, 6) for k in range(4)]
+    assert [SequentialSchedule([1, 1, 2, 4]).window(k, 4, 10, 160)[0] for k in range(4)] == [
+        0,
+        20,
+        40,
+        80,
+    ]
+    assert [len(SequentialSchedule().window(k, 4, 10, 70)) for k in range(4)] == [20, 20, 10, 20]
+    short = [SequentialSchedule().window(k, 4, 10, 6) for k in range(4)]
     assert [step for window in short for step in window] == list(range(6))
 
 
 def test_sequential_refuses_shares_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="positive shares"):
-        Sequential([1, 0])
+        SequentialSchedule([1, 0])
     with pytest.raises(UserError, match="2 shares for 4 blocks"):
-        Sequential([1, 1]).window(0, 4, 10, 40)
+        SequentialSchedule([1, 1]).window(0, 4, 10, 40)
 
 
 def test_sequential_trains_one_block_to_its_end_then_the_next(tmp_path: Path) -> None:
     watch = Watch()
-    train(tmp_path, 4, watch, schedule=Sequential(), lr_schedule=WarmupCosine(warmup_epochs=0.5))
+    train(
+        tmp_path,
+        4,
+        watch,
+        schedule=SequentialSchedule(),
+        lr_schedule=WarmupCosine(warmup_epochs=0.5),
+    )
     assert watch.learning == [{step // 4} for step in range(16)]
     for step, rates in enumerate(watch.rates):
         expected = 0.5 * WarmupCosine(warmup_epochs=0.5).factor(
@@ -90,11 +108,13 @@ def test_a_frozen_block_hands_on_without_noise(tmp_path: Path) -> None:
             first, second = pl_module.walked[:2]
             if trainer.global_step - 1 in pl_module.window(second):
                 handed.append(
-                    torch.equal(first.hand_over(batch.views)[0], first(batch.views[0]))
+                    torch.equal(
+                        first.pass_on(Carried(batch.views), batch).views[0], first(batch.views[0])
+                    )
                     and not first.training
                 )
 
-    train(tmp_path, 4, Compare(), schedule=Sequential(), noise="all")
+    train(tmp_path, 4, Compare(), schedule=SequentialSchedule(), noise="all")
     assert handed == [True] * 4
 
 
@@ -114,12 +134,12 @@ def test_a_stop_epoch_ends_a_blocks_learning_and_its_curve(tmp_path: Path) -> No
 @pytest.mark.parametrize("workers", [0, 1])
 def test_cached_features_of_frozen_blocks_change_nothing(tmp_path: Path, workers: int) -> None:
     data = {"fixed_views": True, "num_workers": workers}
-    plain = train(tmp_path, 4, schedule=Sequential(), noise="all", data=small_data(**data))
+    plain = train(tmp_path, 4, schedule=SequentialSchedule(), noise="all", data=small_data(**data))
     cached = train(
         tmp_path,
         4,
         CacheFrozenBlocks(),
-        schedule=Sequential(),
+        schedule=SequentialSchedule(),
         noise="all",
         data=small_data(**data),
     )
@@ -133,21 +153,25 @@ def test_a_run_with_cached_features_runs_the_frozen_blocks_once_an_image(
     from blocklearn import Block
 
     calls: list[int] = []
-    hand_over = Block.hand_over
+    pass_on = Block.pass_on
     monkeypatch.setattr(
         Block,
-        "hand_over",
-        lambda block, views: (calls.append(block.index), hand_over(block, views))[1],
+        "pass_on",
+        lambda block, *args: (calls.append(block.index), pass_on(block, *args))[1],
     )
     train(
-        tmp_path, 8, CacheFrozenBlocks(), schedule=Sequential(), data=small_data(fixed_views=True)
+        tmp_path,
+        8,
+        CacheFrozenBlocks(),
+        schedule=SequentialSchedule(),
+        data=small_data(fixed_views=True),
     )
     assert [calls.count(block) for block in range(4)] == [4, 4, 4, 0]  # 32 images in batches of 8
 
 
 @pytest.mark.parametrize("stop_at", [6, 8, 10])
 def test_a_run_with_cached_features_resumes_exactly(tmp_path: Path, stop_at: int) -> None:
-    whole = train(tmp_path, 4, schedule=Sequential(), data=small_data(fixed_views=True))
+    whole = train(tmp_path, 4, schedule=SequentialSchedule(), data=small_data(fixed_views=True))
     path = tmp_path / "cut.ckpt"
     with pytest.raises(RuntimeError, match="killed"):
         train(
@@ -155,11 +179,11 @@ def test_a_run_with_cached_features_resumes_exactly(tmp_path: Path, stop_at: int
             4,
             CacheFrozenBlocks(),
             StopAt(stop_at, path),
-            schedule=Sequential(),
+            schedule=SequentialSchedule(),
             data=small_data(fixed_views=True),
         )
     seed_everything(0, verbose=False)
-    resumed = small_network(optimizer=sgd, schedule=Sequential())
+    resumed = small_network(optimizer=sgd, schedule=SequentialSchedule())
     trainer = small_trainer(tmp_path, max_epochs=4, callbacks=[CacheFrozenBlocks()])
     trainer.fit(resumed, datamodule=small_data(fixed_views=True), ckpt_path=path, weights_only=True)
     assert same_weights(weights(whole), weights(resumed))
@@ -170,13 +194,13 @@ def test_a_cache_in_a_folder_of_the_users_leaves_what_is_there(tmp_path: Path) -
     own.mkdir()
     (own / "precious.txt").touch()
     cache = CacheFrozenBlocks(str(own))
-    train(tmp_path, 4, cache, schedule=Sequential(), data=small_data(fixed_views=True))
+    train(tmp_path, 4, cache, schedule=SequentialSchedule(), data=small_data(fixed_views=True))
     assert [path.name for path in own.iterdir()] == ["precious.txt"]
 
 
 def test_a_cache_of_views_that_change_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--data.fixed_views true"):
-        train(tmp_path, 4, CacheFrozenBlocks(), schedule=Sequential())
+        train(tmp_path, 4, CacheFrozenBlocks(), schedule=SequentialSchedule())
 
 
 def test_a_cache_that_the_disk_has_no_room_for_says_how_much_it_needs(
@@ -191,7 +215,7 @@ def test_a_cache_that_the_disk_has_no_room_for_says_how_much_it_needs(
             tmp_path,
             4,
             CacheFrozenBlocks(),
-            schedule=Sequential(),
+            schedule=SequentialSchedule(),
             data=small_data(fixed_views=True),
         )
 

@@ -1,5 +1,6 @@
 """Invariants 3, 4 and 6, with a real Trainer."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,8 @@ from blocklearn import Batch, Block, BlockwiseModule, UserError, WarmupCosine
 from blocklearn.backbones.create import create_backbone
 from blocklearn.backbones.cut import cut_backbone
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
+from blocklearn.objectives.objective import LocalBatch
+from blocklearn.training.contract import Carried, Clock
 from blocklearn.training.schedule import Schedule
 from blocklearn.training.update_rule import UpdateRule
 
@@ -152,7 +155,7 @@ def test_the_walk_equals_a_bare_loop(tmp_path: Path) -> None:
         for stage, objective, optimizer in zip(stages, objectives, optimizers, strict=True):
             optimizer.param_groups[0]["lr"] = 0.5 * WarmupCosine(0).factor(step, 4, 4)
             features = [stage(view) for view in views]
-            loss = objective(features, batch).loss
+            loss = objective(LocalBatch(features, batch)).loss
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -188,11 +191,11 @@ def test_accumulated_batches_give_the_mean_of_their_gradients() -> None:
     singles = []
     for batch in (first, second):
         block.zero_grad()
-        block.local_step(batch.views, batch).loss.backward()
+        block.local_step(Carried(batch.views), batch).loss.backward()
         singles.append([p.grad.clone() for p in block.parameters()])
     block.zero_grad()
     for batch in (first, second):
-        (block.local_step(batch.views, batch).loss / 2).backward()
+        (block.local_step(Carried(batch.views), batch).loss / 2).backward()
     for p, a, b in zip(block.parameters(), *singles, strict=True):
         torch.testing.assert_close(p.grad, (a + b) / 2, rtol=1e-3, atol=1e-5)
 
@@ -208,8 +211,9 @@ def test_noise_depends_on_seed_step_block_and_view() -> None:
     batch = small_batch()
     batch = batch._replace(views=[batch.views[0], batch.views[0]])
 
-    def features(*keys: int) -> list[torch.Tensor]:
-        return network.walked[0].local_step(batch.views, batch, keys).features
+    def features(seed: int, step: int) -> Sequence[torch.Tensor]:
+        clock = Clock(step, seed=seed)
+        return network.walked[0].local_step(Carried(batch.views), batch, clock).carried.views
 
     again, other_step, other_seed = features(0, 1), features(0, 2), features(1, 1)
     assert torch.equal(features(0, 1)[0], again[0])
@@ -221,7 +225,9 @@ def test_noise_depends_on_seed_step_block_and_view() -> None:
 def test_noise_is_off_in_eval_mode() -> None:
     block = small_network(noise="all").eval().walked[0]
     batch = small_batch()
-    assert torch.equal(block.local_step(batch.views, batch).features[0], block(batch.views[0]))
+    assert torch.equal(
+        block.local_step(Carried(batch.views), batch).carried.views[0], block(batch.views[0])
+    )
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 6])
@@ -288,7 +294,8 @@ def test_a_block_trains_by_itself_on_the_features_of_the_one_before(tmp_path: Pa
         def __init__(self) -> None:
             first.eval()
             self.batches = [
-                b._replace(views=first.hand_over(b.views)) for b in data.train_dataloader()
+                b._replace(views=first.pass_on(Carried(b.views), b).views)
+                for b in data.train_dataloader()
             ]
 
         def __len__(self) -> int:
