@@ -14,8 +14,9 @@ class Batch(NamedTuple):
         label: `(B,)` integers, -1 where a sample has no label; `(1, T)`, one a frame, for probes of
             data with frame labels.
         index: `(B,)` position of each sample in its data set.
-        stored: one tensor per view that frozen blocks made of the images and that was kept, as they
-            hand it on; `views` are then left out.
+        stored: what frozen blocks made of the views and what was kept, one tensor per view,
+            `(B, rows, ...)` with what the patches of an image make along the second axis, 1 where
+            there are none; `views` are then left out.
     """
 
     views: list[Tensor]

@@ -63,8 +63,9 @@ def two_processes(folder: Path) -> list[str]:
 def sound(folder: Path) -> list[str]:
     """The recipe for spoken digits, narrower, on a few made-up recordings."""
     recipe = yaml.safe_load((Path(__file__).parents[1] / "configs" / "gim_fsdd.yaml").read_text())
-    recipe["model"]["backbone_kwargs"]["channels"] = 16
-    recipe["model"]["objectives"][-1]["init_args"]["context"]["init_args"]["hidden"] = 16
+    recipe["model"]["network"]["backbone_kwargs"]["channels"] = 16
+    last = recipe["model"]["per_block"]["block6"]["objective"]
+    last["init_args"]["context"]["init_args"]["hidden"] = 16
     recipe["data"]["init_args"].update(
         root=str(write_spoken_digits(folder / "sounds")), batch_size=6
     )

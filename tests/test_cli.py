@@ -248,14 +248,11 @@ def test_a_run_with_a_part_of_its_own_for_one_block_is_repeated_from_its_configu
 ) -> None:
     narrow = "{class_path: blocklearn.Projector, init_args: {widths: [4]}}"
     changes = [
-        f"--model.projectors=[null, {narrow}, null, null]",
-        "--model.noise=[none, all, hw, none]",
+        f"--model.per_block={{block2: {{projector: {narrow}, noise: all}}, block3: {{noise: hw}}}}",
     ]
     assert fit(tmp_path / "one", *changes) == 0
-    assert (
-        yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())["model"]["projectors"][0]
-        is None
-    )
+    saved = yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())["model"]["per_block"]
+    assert saved["block3"]["projector"] is None
     arguments = [
         "fit",
         f"--config={tmp_path / 'one' / 'config.yaml'}",
@@ -327,12 +324,12 @@ def test_without_a_folder_every_run_gets_its_own(
         (
             ["--model.recompute=all"],
             2,
-            "Expected a Literal['nothing', 'cheap', 'views', 'units'] - Expected a list. Got",
+            "Expected a Literal['nothing', 'cheap', 'views', 'units']. Got",
         ),
         (
-            ["--model.recompute=[views,units]"],
+            ["--model.recompute=[views,units,views,units,views]"],
             1,
-            "4 blocks, but 2 recompute; give one a block, or --model.recompute cheap",
+            "per_block has settings for block5",
         ),
         (["--trainer.max_epoch=5"], 2, "Did you mean trainer.max_epochs?"),
         (["--model.backbone=resnet5O"], 1, "timm has no model 'resnet5O'. Did you mean"),

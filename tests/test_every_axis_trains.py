@@ -101,7 +101,7 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     model = yaml.safe_load(text)["model"]
     kind = next((kind for kind in OWN_ENCODERS if model.get("backbone", "").startswith(kind)), "")
     kwargs = OWN_ENCODERS.get(kind, ONE_UNIT) | (
-        {"in_chans": 1} if "in_chans" in model.get("backbone_kwargs", {}) else {}
+        {"in_chans": 1} if "in_chans" in model.get("network", {}).get("backbone_kwargs", {}) else {}
     )
     changes = [f"--model.network.backbone_kwargs={kwargs}"]
     changes += ["--model.lr_schedule.warmup_epochs=0"] if "ConstantLR" not in text else []

@@ -26,7 +26,8 @@ from blocklearn import (
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data import CropViews, KeyedDataModule, LibriSpeech, SpokenDigits, WindowViews
 from blocklearn.evaluation.isolation import measure_reach
-from blocklearn.evaluation.probe_settings import ProbeSettings, run_linear_probe
+from blocklearn.evaluation.linear_probe import run_linear_probe
+from blocklearn.evaluation.probe_settings import ProbeSettings
 
 CONTRAST = partial(TemporalInfoNCE, steps=3, negatives=4)
 NETWORKS: dict[str, Any] = {
@@ -181,7 +182,7 @@ def test_a_label_for_every_frame_is_refused_by_an_objective_that_takes_one_a_sam
         partial(Supervised, num_classes=41), backbone="gim_speech", backbone_kwargs={"channels": 4}
     )
     with pytest.raises(
-        UserError, match="a label for every frame, the objective takes one a sample: choose"
+        UserError, match="a label for every frame, the objective takes one per sample: choose"
     ):
         small_trainer(tmp_path).fit(network, datamodule=data)
 

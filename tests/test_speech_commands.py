@@ -18,21 +18,18 @@ seed_everything: 1
 trainer: {max_epochs: 1, limit_val_batches: 1, enable_progress_bar: false, accelerator: cpu}
 model:
   backbone: gim_speech_8k
-  backbone_kwargs: {channels: 8}
+  network: {backbone_kwargs: {channels: 8}}
   blocks: [[conv1], [conv2], [conv3], [conv4], [conv5], []]
   objective:
     class_path: blocklearn.TemporalInfoNCE
     init_args: {steps: 3, negatives: 4, window: 32}
-  objectives:
-    - null
-    - null
-    - null
-    - null
-    - null
-    - class_path: blocklearn.TemporalInfoNCE
-      init_args:
-        steps: 3
-        context: {class_path: blocklearn.RecurrentContext, init_args: {hidden: 6}}
+  per_block:
+    block6:
+      objective:
+        class_path: blocklearn.TemporalInfoNCE
+        init_args:
+          steps: 3
+          context: {class_path: blocklearn.RecurrentContext, init_args: {hidden: 6}}
   optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.001}}
   lr_schedule: {class_path: blocklearn.optim.ConstantLR}
 data:

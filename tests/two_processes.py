@@ -51,7 +51,7 @@ from blocklearn.distributed.collectives import (
     world_size,
 )
 from blocklearn.distributed.sync_norm import synchronise_norms
-from blocklearn.objectives.objective import ObjectiveOutput
+from blocklearn.objectives.objective import LocalBatch, ObjectiveOutput
 from blocklearn.optim.warmup_cosine import ConstantLR
 
 SAMPLES = 12
@@ -74,8 +74,9 @@ class InfoNCEOfMaps(TemporalInfoNCE):
         own = {"steps": 2, "negatives": 4, "window": 3, "gather": True, **changes}
         super().__init__(replace(spec, layout="NCL"), **own)
 
-    def forward(self, features: Any, batch: Batch) -> ObjectiveOutput:
-        return super().forward([view.flatten(2) for view in features], batch)
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
+        flat = [view.flatten(2) for view in local.features]
+        return super().forward(replace(local, features=flat))
 
 
 EMBEDDING = partial(
@@ -145,7 +146,7 @@ def learn(objective: Callable[..., nn.Module]) -> dict[str, Any]:
     module = objective(SPEC).double()
     synchronise_norms(module)
     batch = batch_of_maps()
-    loss, metrics, _ = module(batch.views, batch)
+    loss, metrics, _ = module(LocalBatch(batch.views, batch))
     loss.backward()
     average_gradients(module.parameters())
     return {
@@ -204,7 +205,8 @@ def complaint_about_one_bad_label() -> str:
     label = batch.label.clone()
     label[0] = -1 if rank() == 0 else label[0]
     try:
-        Supervised(SPEC, num_classes=3).double()(batch.views, batch._replace(label=label))
+        local = LocalBatch(batch.views, batch._replace(label=label))
+        Supervised(SPEC, num_classes=3).double()(local)
     except UserError as error:
         return str(error)
     return ""

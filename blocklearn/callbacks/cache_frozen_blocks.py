@@ -109,12 +109,6 @@ class CacheFrozenBlocks(Callback):
         pl_module.entry = frozen
         trainer.train_dataloader.keyed_sampler.stored_views = folder  # pyright: ignore
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
-    ) -> None:
-        if isinstance(pl_module, BlockwiseModule) and pl_module.entry:
-            batch.stored[:] = _as_handed_over(batch)  # pyright: ignore[reportIndexIssue]
-
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, BlockwiseModule):
             return

@@ -21,7 +21,7 @@ from blocklearn.callbacks.save_run_config import SaveRunConfig, written
 from blocklearn.callbacks.write_features import WriteFeatures
 from blocklearn.cli.early_end import run_and_explain
 from blocklearn.cli.evaluate import choose_evaluation, evaluate
-from blocklearn.cli.parser import CommandParser, first_reason
+from blocklearn.cli.parser import CommandParser, first_reason, prepare_parsing
 from blocklearn.cli.run_parts import (
     choose_folder,
     evaluation_callbacks,
@@ -58,6 +58,7 @@ class BlocklearnCLI(LightningCLI):
     folder: RunFolder
 
     def __init__(self, args: list[str]) -> None:
+        prepare_parsing()
         self.arguments = args
         super().__init__(
             BlockwiseModule,

@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,7 @@ def _probes_of(run: RunFolder, checkpoint: Path) -> list[Mapping[str, Any]]:
     from blocklearn.reporting.results import read_results
 
     of_it = [path for path in run.probes() if _checkpoint_name(path) == checkpoint.name]
-    found = [asdict(read_results(path)) for path in of_it]
+    found = [read_results(path).as_plain() for path in of_it]
     return [results for results in found if results["settings"].get("labelled_part", 1) == 1]
 
 

@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -147,7 +148,11 @@ def first_reason(message: str) -> str:
     return message
 
 
-set_parsing_settings(instantiate_subclass_spec_in_any=False)  # `backbone_kwargs` are plain data
-forget_defaults_of_exchanged_classes()
-serialise_null_among_classes()
-write_names_of_enums()
+@cache
+def prepare_parsing() -> None:
+    """Set up jsonargparse for this process; to be called when a command line starts. Two private
+    functions of it are replaced, so its version is bounded in pyproject.toml."""
+    set_parsing_settings(instantiate_subclass_spec_in_any=False)  # `backbone_kwargs` are plain data
+    forget_defaults_of_exchanged_classes()
+    serialise_null_among_classes()
+    write_names_of_enums()

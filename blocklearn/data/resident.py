@@ -102,16 +102,17 @@ class ResidentLoader(Resumable):
         # A last batch that is too small for a sample a process is left out, so that all processes
         # count alike.
         for index in islice(self.sampler.batches(), len(self) - self.sampler.skip_batches):
-            stored = self.sampler.stored_views
-            if stored is not None:
-                views = [
-                    to_device(view[index], pixels.device) for view in StoredViews(stored).views
-                ]
+            folder = self.sampler.stored_views
+            views, stored = [], []
+            if folder is not None:
+                kept = StoredViews(folder).views
+                stored = [to_device(view[index], pixels.device) for view in kept]
             else:
                 draws = draws or self._draw()
                 chosen = pixels[to_device(index, pixels.device)]
                 views = [self.recipe.views_of(chosen, drawn[index]) for drawn in draws]
-            yield Batch(views, labels[index], index if places is None else places[index])
+            place = index if places is None else places[index]
+            yield Batch(views, labels[index], place, stored)
 
     def _draw(self) -> list[Tensor]:
         count, _, height, width = self.dataset.shape

@@ -208,7 +208,7 @@ def _told(value: Any) -> str:
 def _probe_table(probes: Mapping[str, Any]) -> str:
     """Of one `results.json`: a line per feature, a column per value."""
     rows = probes["rows"]
-    names = probes.get("values", ["top1", "top5"])
+    names = probes.get("values") or ["top1", "top5"]
     columns = [name for name in ("lr", "epochs") if all(name in row for row in rows)]
     heads = [*(HEADINGS.get(name, name) for name in (*columns, *names))]
     lines = []

@@ -145,7 +145,8 @@ def _own_parts() -> set[str]:
         for part in _subclasses(base)
         if part.__module__.split(".")[:2] in (["blocklearn", package] for package in PACKAGES)
     }
-    return set(found) | canonical | deeper
+    own = {"blocklearn.blocks.settings.BlockSettings"}  # of `per_block`
+    return set(found) | canonical | deeper | own
 
 
 def _subclasses(base: type) -> set[type]:

@@ -124,8 +124,8 @@ def _refuse_for_training(trainer: Mapping[str, Any]) -> None:
     ):
         if trainer[flag] != off:
             raise UserError(
-                f"--trainer.{flag} cannot know the blocks; --model.{own} {trainer[flag]} does it "
-                "block by block"
+                f"--trainer.{flag} cannot know the blocks; --model.update.{own} {trainer[flag]} does "
+                "it block by block"
             )
     if trainer["gradient_clip_algorithm"] is not None:
         raise UserError(

@@ -74,7 +74,8 @@ class LightningWalk(LightningModule):
         running = self._running(clock)
         for learner in running:
             learner.prepare(clock)
-        first = Carried(batch.stored or batch.views)
+        stored = [view.flatten(0, 1) for view in batch.stored]
+        first = Carried(stored or batch.views)
         for learner, output in self.execution.run(running, first, batch, clock):
             self._log_block(learner.block, output, batch, "", lr=learner.lr)
             self._observe(learner.block, output, "", clock)

@@ -64,18 +64,18 @@ OF_A_TRAINER: tuple[
     (
         "gradient_clip_val",
         (None, 0),
-        "cannot know the blocks; BlockwiseModule(gradient_clip_norm=...) does it block by block",
+        "cannot know the blocks; UpdateOptions(gradient_clip_norm=...) does it block by block",
     ),
     (
         "gradient_clip_algorithm",
         (None,),
         "cannot know the blocks, which are clipped by their gradient's norm: "
-        "BlockwiseModule(gradient_clip_norm=...)",
+        "UpdateOptions(gradient_clip_norm=...)",
     ),
     (
         "accumulate_grad_batches",
         (1,),
-        "cannot know the blocks; BlockwiseModule(accumulate_batches=...) does it block by block",
+        "cannot know the blocks; UpdateOptions(accumulate_batches=...) does it block by block",
     ),
     (
         "overfit_batches",

@@ -41,7 +41,7 @@ def test_cached_features_of_patches_change_nothing(tmp_path: Path) -> None:
                 stored = StoredViews(
                     tmp_path / "frozen_features" / f"behind_block{pl_module.entry}"
                 )
-                shapes.append(stored[0].views[0].shape)
+                shapes.append(stored[0].stored[0].shape)
 
     plain, cached = train(tmp_path), train(tmp_path, Watch())
     assert same_weights(weights(plain), weights(cached))

@@ -1,18 +1,18 @@
 """The user's proof must find a leak where there is one."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from small import OBJECTIVE, small_batch, small_network
-from torch import Tensor, nn
+from torch import nn
 
-from blocklearn import Batch, JointEmbedding, Patches, PatchInfoNCE, PixelCNN, StageSpec
+from blocklearn import JointEmbedding, Patches, PatchInfoNCE, PixelCNN, StageSpec
 from blocklearn.__main__ import main
 from blocklearn.evaluation.isolation import measure_reach
-from blocklearn.objectives.objective import ObjectiveOutput
+from blocklearn.objectives.objective import LocalBatch, ObjectiveOutput
 from blocklearn.reporting.tables import print_reach
 from blocklearn.training.contract import Carried
 
@@ -26,8 +26,8 @@ class Sharing(JointEmbedding):
         super().__init__(spec, **OBJECTIVE.keywords)
         self.shared = SHARED
 
-    def forward(self, features: Sequence[Tensor], batch: Batch) -> ObjectiveOutput:
-        return super().forward([self.shared * view for view in features], batch)
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
+        return super().forward(replace(local, features=[self.shared * v for v in local.features]))
 
 
 class Idle(JointEmbedding):

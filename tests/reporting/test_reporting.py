@@ -69,9 +69,8 @@ def test_the_probe_table_shows_every_row(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_comparison_has_a_dash_where_a_run_has_no_such_feature(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    print_comparison(
-        {"blockwise": ROWS, "end-to-end": [row for row in ROWS if row.feature == "raw"]}, "digits"
-    )
+    raw = [row for row in ROWS if row.feature == "raw"]
+    print_comparison({"blockwise": results(ROWS), "end-to-end": results(raw)})
     lines = [line for line in capsys.readouterr().out.splitlines() if "layer2" in line]
     assert len(lines) == 2
     assert "52.0 │" in lines[0]
@@ -88,11 +87,11 @@ def table_cells(printed: str) -> list[list[str]]:
 
 def test_the_comparison_marks_the_best_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     better = [
-        replace(row, top1=row.top1 + (1 if row.index == 1 else -1))
+        replace(row, values={"top1": row.values["top1"] + (1 if row.index == 1 else -1)})
         for row in ROWS
         if row.feature == "raw"
     ]
-    print_comparison({"one": ROWS, "two": better, "same": better}, "digits")
+    print_comparison({"one": results(ROWS), "two": results(better), "same": results(better)})
     assert table_cells(capsys.readouterr().out) == [
         ["1 layer1", "global average", "51.0", "*52.0", "*52.0"],
         ["2 layer2", "global average", "*52.0", "51.0", "51.0"],

@@ -87,8 +87,12 @@ NAMES_A_CLASS = {
         lambda f: {**touch(f), "class_path": "torch.optim.lr_scheduler.types.FunctionType"},
     ),
     "objective": at("model.objective", touch),
-    "objectives": at("model.objectives", lambda folder: [touch(folder)] * 4),
-    "projectors": at("model.projectors", lambda folder: [touch(folder)] * 4),
+    "an objective of one block": at(
+        "model.per_block", lambda folder: {"block2": {"objective": touch(folder)}}
+    ),
+    "a projector of one block": at(
+        "model.per_block", lambda folder: {"block2": {"projector": touch(folder)}}
+    ),
     "a part of the objective": at("model.objective.init_args.criterion", popen),
     "noise": at("model.noise", popen),
     "schedule": at("model.schedule", popen),

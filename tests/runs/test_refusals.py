@@ -301,7 +301,11 @@ BROKEN: list[tuple[list[str], str]] = [
         "block1 and block2 share layer2, so they must learn from the same batches",
     ),
     (
-        [LOCO, "--model.stop_epochs=[1,2,3]", "--trainer.max_epochs=3"],
+        [
+            LOCO,
+            "--model.per_block={block1: {stop_epoch: 1}, block2: {stop_epoch: 2}}",
+            "--trainer.max_epochs=3",
+        ],
         "block1 and block2 share layer2, so they must learn from the same batches",
     ),
     # objectives and what they are made of
@@ -402,7 +406,7 @@ BROKEN: list[tuple[list[str], str]] = [
         part("objective", "Combined", objectives=f"[{SUPERVISED}]", weights="[0]"),
         "finite and not all 0",
     ),
-    (["--model.projectors=[null]"], "4 blocks, but 1 projectors; give one a block"),
+    (["--model.per_block={block9: {noise: all}}"], "settings for block9, the network has block1"),
     # how blocks are updated, and when
     (
         ["--model.update.lr_reference_batch=0"],
@@ -442,11 +446,20 @@ BROKEN: list[tuple[list[str], str]] = [
     (part("noise", NOISE, sigma=-1), "GaussianNoise needs a finite sigma >= 0"),
     (part("noise", NOISE, sigma=".nan"), "GaussianNoise needs a finite sigma >= 0"),
     (["--model.noise=loud"], 'Parser key "model.noise"'),
-    (["--model.loss_weights=[1,1]"], "4 blocks, but 2 loss_weights"),
-    (["--model.loss_weights=[1,1,1,.nan]"], "lr_factors and loss_weights must be positive"),
-    (["--model.loss_weights=[1,1,1,-1]"], "lr_factors and loss_weights must be positive"),
-    (["--model.lr_factors=[1,1,1,.inf]"], "lr_factors and loss_weights must be positive"),
-    (["--model.stop_epochs=[0,1,1,1]"], "stop_epochs at least 1"),
+    (["--model.per_block={block1: {noises: all}}"], "noises"),
+    (
+        ["--model.per_block={block4: {loss_weight: .nan}}"],
+        "lr_factor and loss_weight must be positive",
+    ),
+    (
+        ["--model.per_block={block4: {loss_weight: -1}}"],
+        "lr_factor and loss_weight must be positive",
+    ),
+    (
+        ["--model.per_block={block4: {lr_factor: .inf}}"],
+        "lr_factor and loss_weight must be positive",
+    ),
+    (["--model.per_block={block1: {stop_epoch: 0}}"], "stop_epoch at least 1"),
     (
         part("schedule", "SequentialSchedule", shares="[1,1,1,.nan]"),
         "SequentialSchedule needs positive shares, all finite",
@@ -482,11 +495,11 @@ SOUND: list[tuple[list[str], str]] = [
     (["--model.objective.negatives=0"], "TemporalInfoNCE needs steps >= 1, negatives >= 1"),
     (["--model.objective.window=5"], "a window of more positions than steps"),
     (
-        ["--model.objectives=null", *part("objective.context", "RecurrentContext", hidden=0)],
+        ["--model.per_block=null", *part("objective.context", "RecurrentContext", hidden=0)],
         "needs hidden >= 1, got 0",
     ),
     (
-        ["--model.objectives=null", *part("objective.context", "PixelCNN")],
+        ["--model.per_block=null", *part("objective.context", "PixelCNN")],
         "PixelCNN does not read sound",
     ),
     (
@@ -590,7 +603,7 @@ def test_what_is_sound_is_not_refused(tmp_path: Path) -> None:
         "--trainer.limit_train_batches=3",
         "--model.lr_schedule.warmup_epochs=1",
         "--model.objective.criterion.lambd=0",
-        "--model.stop_epochs=[9,9,9,9]",
+        "--model.per_block={block1: {stop_epoch: 9}}",
         "--trainer.fast_dev_run=1",
     ]
     assert main(["fit", *SMALL, *edge, f"--trainer.default_root_dir={tmp_path / 'run'}"]) == 0
