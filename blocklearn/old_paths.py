@@ -51,6 +51,7 @@ MOVED = {  # within the package, since 0.2
     "data.synthetic": "data.images.synthetic",
     "data.torchvision_sets": "data.images.torchvision_sets",
     "data.views": "data.images.views",
+    "data.views.GlyphViews": "data.images.glyph_views.GlyphViews",
     "data.window_length": "data.sound.window_length",
     "demo": "cli.demo",
     "encoders": "backbones",

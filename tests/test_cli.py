@@ -495,11 +495,11 @@ def test_a_stranger_adds_parts_by_their_class_path(
     """The criterion, pooling, noise and schedule that docs/extending.md shows, from a file outside
     of the package."""
     text = (ROOT / "docs" / "extending.md").read_text()
-    (tmp_path / "my_parts.py").write_text(text.split("```python\n")[1].split("```")[0])
+    (tmp_path / "my_parts.py").write_text(text.split("```python\n")[2].split("```")[0])
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
     command = (
-        text.split("```\nPYTHONPATH=. blocklearn ")[1].split("```")[0].replace("\\", "").split()
+        text.split("```\nPYTHONPATH=. blocklearn ")[3].split("```")[0].replace("\\", "").split()
     )
     changes = [command[3:], [f"--config={tmp_path / 'own.yaml'}"]][number]
     assert fit(tmp_path / "run", *changes) == 0
@@ -514,6 +514,32 @@ def test_a_stranger_adds_parts_by_their_class_path(
     if number == 0:
         assert "block1/cosine" in row
         assert saved["objective"]["init_args"]["pooling"]["init_args"]["power"] == 0.5
+
+
+def test_a_stranger_adds_a_method_by_its_class_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The data set, objective, metric, execution and evaluation of docs/extending.md, and its
+    commands."""
+    text = (ROOT / "docs" / "extending.md").read_text()
+    (tmp_path / "my_method.py").write_text(text.split("```python\n")[1].split("```")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    fits, tests = (
+        part.split("```")[0].replace("\\", "").split()
+        for part in text.split("```\nPYTHONPATH=. blocklearn ")[1:3]
+    )
+    assert fit(tmp_path / "run", *fits[3:]) == 0
+    row = read_metrics(tmp_path / "run")[0]
+    assert all(row[f"block{k}/{name}"] for k in range(1, 5) for name in ("error", "spread"))
+    checkpoint = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    tests[tests.index("RUN/checkpoints/last.ckpt")] = checkpoint
+    assert main([*tests, "--data.num_workers=0"]) == 0
+    assert "Nearest class mean on disks, accuracy in %" in " ".join(capsys.readouterr().out.split())
+    results = json.loads((tmp_path / "run" / "nearest_mean" / "results.json").read_text())
+    assert {row["feature"] for row in results["rows"]} == {"raw", "guess"}
+    assert main(["export", checkpoint]) == 0
+    heads = load_file(tmp_path / "run" / "export" / "heads.safetensors")
+    assert {name.split("/")[1] for name in heads} == {"guess.weight", "guess.bias"}
 
 
 def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

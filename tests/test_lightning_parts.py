@@ -416,9 +416,9 @@ def test_a_plugin_brings_no_16_bits_in(
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
-        ({"gradient_clip_val": 1.0}, "BlockwiseModule(gradient_clip_norm=...)"),
-        ({"gradient_clip_algorithm": "norm"}, "BlockwiseModule(gradient_clip_norm=...)"),
-        ({"accumulate_grad_batches": 2}, "BlockwiseModule(accumulate_batches=...)"),
+        ({"gradient_clip_val": 1.0}, "UpdateOptions(gradient_clip_norm=...)"),
+        ({"gradient_clip_algorithm": "norm"}, "UpdateOptions(gradient_clip_norm=...)"),
+        ({"accumulate_grad_batches": 2}, "UpdateOptions(accumulate_batches=...)"),
         ({"overfit_batches": 1}, "limit_train_batches"),
         ({"precision": "16-true"}, "use bf16-mixed"),
     ],

@@ -41,7 +41,8 @@ from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 from blocklearn.reporting.loggers import WandbSettings, build_wandb, finish_wandb
 from blocklearn.reporting.tables import print_blocks, print_validation
 from blocklearn.runs.ending import ending
-from blocklearn.runs.refusals import refuse_flags, refuse_plan, refuse_seed
+from blocklearn.runs.plan import refuse_plan
+from blocklearn.runs.refusals import refuse_flags, refuse_seed
 from blocklearn.runs.resume import go_on_from
 from blocklearn.runs.room import require_room
 from blocklearn.runs.run_folder import UNTRAINED, RunFolder

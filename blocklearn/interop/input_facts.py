@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from blocklearn.data.images.image_datamodule import ImageDataModule
-from blocklearn.data.images.views import ImageSpec
+from blocklearn.data.images.image_spec import ImageSpec
 from blocklearn.data.sound.speech import SpeechDataModule
 
 

@@ -6,10 +6,12 @@ from typing import Any
 from blocklearn.backbones import SpeechEncoder
 from blocklearn.interop.input_facts import input_facts
 from blocklearn.interop.loading_code import own_encoder, timm_code, torchvision_code
+from blocklearn.interop.papers import papers_of
 from blocklearn.interop.trained_weights import torchvision_twin
 from blocklearn.weights.checkpoint import EXPORTED_HEADS
 from blocklearn.weights.structure import NetworkStructure
 
+IMAGE_TASK = "image-feature-extraction"
 OBJECTIVE_ALONE = "(an objective on the frozen features before it)"
 FRONT_MATTER = """---
 library_name: timm
@@ -21,14 +23,9 @@ tags:
 """
 CONTEXT = "context."
 HEADINGS = {"lr": "learning rate", "top1": "top-1", "top5": "top-5"}
-BLOCKWISE, GREEDY = "2302.01647", "1905.11786"
-REFERENCES = {
-    BLOCKWISE: "Blockwise Self-Supervised Learning at Scale",
-    GREEDY: "Putting An End to End-to-End: Gradient-Isolated Learning of Representations",
-}
 RECIPE = (  # the lines of the card, and where in the configuration they stand
     ("objective", "model.objective"),
-    ("objectives of single blocks", "model.objectives"),
+    ("of single blocks", "model.per_block"),
     ("noise", "model.noise"),
     ("optimizer", "model.optimizer"),
     ("learning-rate schedule", "model.lr_schedule"),
@@ -61,7 +58,8 @@ def write_model_card(
         recipe: the run's configuration; left out where it is not known.
         probes: the `results.json` of the run's probes, one a target.
     """
-    sections = [*_opening(structure), "## Load it\n"]
+    papers = papers_of(recipe or {}, structure)
+    sections = [*_opening(structure, papers), "## Load it\n"]
     if own_encoder(structure):
         sections.append(
             "This backbone is blocklearn's own: `pip install blocklearn`, whose import makes timm "
@@ -80,20 +78,18 @@ def write_model_card(
     if recipe:
         sections.append("## Recipe\n\n" + "".join(_recipe_lines(recipe)))
     sections += [_probe_table(results) for results in probes if results.get("rows")]
-    if structure.blocks:
-        paper = _paper(structure)
-        sections.append(f"## Reference\n\n{REFERENCES[paper]}, arXiv:{paper}.\n")
+    if papers:
+        lines = [f"- {title}, arXiv:{number}.\n" for number, title in papers.items()]
+        sections.append("## References\n\n" + "".join(lines))
     return "\n".join(sections)
 
 
-def _opening(structure: NetworkStructure) -> list[str]:
+def _opening(structure: NetworkStructure, papers: Mapping[str, str]) -> list[str]:
     """Front matter, title and what it is; of a file that does not say how it was trained, nothing
     is claimed."""
     name, blocks = structure.backbone, structure.blocks
     sound = own_encoder(structure) is SpeechEncoder
-    kind, task = (
-        ("A speech", "feature-extraction") if sound else ("An image", "image-feature-extraction")
-    )
+    kind, task = ("A speech", "feature-extraction") if sound else ("An image", IMAGE_TASK)
     backbone = f"- Backbone: timm `{name}`{_arguments_told(structure)}\n"
     if not blocks:
         told = (
@@ -107,21 +103,16 @@ def _opening(structure: NetworkStructure) -> list[str]:
         how = f"in {len(blocks)} blocks"
         told = (
             "trained block by block: each block has a local objective of its own, and no gradient "
-            f"crosses a block's border (arXiv:{_paper(structure)})."
+            "crosses a block's border."
         )
-    tags = f"- blockwise-learning\n- arxiv:{_paper(structure)}\n"
+    tags = "".join(f"- arxiv:{number}\n" for number in papers)
+    named = " | ".join(" + ".join(block) or OBJECTIVE_ALONE for block in blocks)
     return [
-        FRONT_MATTER.format(task=task, more=tags),
+        FRONT_MATTER.format(task=task, more=f"- blockwise-learning\n{tags}"),
         f"# {name}, trained {how}\n",
         f"{kind} backbone without classifier, {told}\n",
-        f"{backbone}- Blocks: "
-        f"{' | '.join(' + '.join(block) or OBJECTIVE_ALONE for block in blocks)}\n",
+        f"{backbone}- Blocks: {named}\n",
     ]
-
-
-def _paper(structure: NetworkStructure) -> str:
-    """Whose way of training it is, as far as the network tells."""
-    return GREEDY if structure.patches or own_encoder(structure) else BLOCKWISE
 
 
 def _patches_told(patches: Mapping[str, int]) -> str:

@@ -17,14 +17,22 @@ from blocklearn.heads.pooling import (
 )
 from blocklearn.heads.projector import Projector
 from blocklearn.heads.recurrent_context import RecurrentContext
+from blocklearn.objectives.byol import BYOL
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised
 from blocklearn.objectives.joint_embedding import JointEmbedding
+from blocklearn.objectives.objective import (
+    LocalBatch,
+    Objective,
+    ObjectiveOutput,
+    Published,
+)
 from blocklearn.objectives.patch_infonce import PatchInfoNCE
 from blocklearn.objectives.supervised import Supervised
 from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
 
 __all__ = [
+    "BYOL",
     "BarlowTwins",
     "ClassTokenPooling",
     "Combined",
@@ -34,11 +42,15 @@ __all__ = [
     "FrameSupervised",
     "GlobalPooling",
     "JointEmbedding",
+    "LocalBatch",
     "LocalPooling",
+    "Objective",
+    "ObjectiveOutput",
     "PatchInfoNCE",
     "PixelCNN",
     "Pooling",
     "Projector",
+    "Published",
     "RecurrentContext",
     "SimCLR",
     "Supervised",

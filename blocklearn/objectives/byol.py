@@ -70,6 +70,7 @@ class BYOL(Objective):
         self.predictor = predictor(width_of(self.projector, self.pooling.out_features))
         self.register_buffer("begun", torch.tensor(False))
         self._stages: tuple[nn.Module, ...] = ()
+        self._has_begun = False
 
     def bind(self, stages: Sequence[nn.Module]) -> None:
         self._stages = tuple(stages)
@@ -114,10 +115,13 @@ class BYOL(Objective):
 
     def _begin(self) -> None:
         """As a copy of the student, whatever weights were loaded into it since it was built."""
-        if not self.begun and self.training:
+        if self._has_begun or not self.training:
+            return
+        if not bool(self.begun):
             self.teacher_stages.begin_as(nn.Sequential(*self._stages))
             self.teacher_head.begin_as(nn.Sequential(self.pooling, self.projector))
             self.begun.fill_(True)
+        self._has_begun = True  # so that a device is asked once
 
     def _teach(self, local: LocalBatch) -> list[Tensor]:
         """What the teacher's stages make of every view."""

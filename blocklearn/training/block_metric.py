@@ -24,7 +24,6 @@ class BlockMetric(ABC):
         if every < 1:
             raise ValueError(f"{type(self).__name__} looks every 1 batch or more, got {every}")
         self.every = every
-        self.seen = False  # whether there is something to compute
 
     @abstractmethod
     def update(self, block: LocalBlock, output: BlockOutput) -> None:

@@ -1,6 +1,5 @@
 """The isolated walk on Lightning's Trainer: the only class that talks to it."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from blocklearn.training.schedule import Schedule, SimultaneousSchedule, require
 from blocklearn.training.trainer_parts import refuse_callbacks, refuse_precision, refuse_settings
 from blocklearn.training.unfinished import UNFINISHED, put_unfinished, unfinished
 from blocklearn.training.update_rule import UpdateRule
+from blocklearn.training.watching import Watching
 
 
 class LightningWalk(LightningModule):
@@ -51,10 +51,9 @@ class LightningWalk(LightningModule):
         self.rule = rule
         self.schedule = schedule or SimultaneousSchedule()
         self.execution = execution or InTurn()
-        self.block_metrics = list(metrics)
+        self.watching = Watching(metrics, self.log_dict)
         self.watch = FiniteWatch(rule.non_finite, rule.non_finite_limit)
         self.learners: list[Learner] = []  # while training
-        self._watching: dict[str, list[BlockMetric]] = {}  # by the name that is logged
         self._place: Place | None = None  # where a run that is resumed goes on
         self._unfinished: Sequence[Mapping[str, Any]] = ()
         # the first block to run; above 0 where batches hold the features of the block before it
@@ -78,7 +77,7 @@ class LightningWalk(LightningModule):
         first = Carried(stored or batch.views)
         for learner, output in self.execution.run(running, first, batch, clock):
             self._log_block(learner.block, output, batch, "", lr=learner.lr)
-            self._observe(learner.block, output, "", clock)
+            self.watching.observe(learner.block, output, "", clock, self._log_interval)
         self._count_batch()
 
     def clock(self, batch_idx: int) -> Clock:
@@ -135,12 +134,12 @@ class LightningWalk(LightningModule):
         for block in self.walked:
             output = block.local_step(carried, batch, clock)
             self._log_block(block, output, batch, "val_")
-            self._observe(block, output, "val_", clock)
+            self.watching.observe(block, output, "val_", clock, 0)
             carried = output.carried
 
     def on_validation_epoch_end(self) -> None:
         for block in self.walked:
-            self._log_metrics(block, "val_")
+            self.watching.log(block.name, "val_")
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One optimizer a block. There are no scheduler objects: the learning rate is a function of
@@ -306,26 +305,6 @@ class LightningWalk(LightningModule):
             extra["skipped"] = float(self.watch.skipped[block.name])
         metrics = {name + key: value for key, value in {**output.metrics, **extra}.items()}
         self.log_dict(metrics, batch_size=size, sync_dist=over_all)
-
-    def _observe(self, block: LocalBlock, output: BlockOutput, prefix: str, clock: Clock) -> None:
-        """Show the block's output to the block's own metrics, and log them where losses are."""
-        if not self.block_metrics:
-            return
-        own = self._watching.setdefault(block.name + prefix, copy.deepcopy(self.block_metrics))
-        for metric in own:
-            if not clock.learning or (clock.step + 1) % metric.every == 0:
-                with torch.no_grad():
-                    metric.update(block, output)
-                metric.seen = True
-        if clock.learning and (clock.step + 1) % self._log_interval == 0:
-            self._log_metrics(block, prefix)
-
-    def _log_metrics(self, block: LocalBlock, prefix: str) -> None:
-        for metric in self._watching.get(block.name + prefix, ()):
-            if metric.seen:
-                metric.seen = False
-                found = metric.compute()
-                self.log_dict({f"{block.name}/{prefix}{key}": v for key, v in found.items()})
 
     def _reads_losses(self, step: int) -> bool:
         """Whether losses are read at this batch anyway. Reading one waits for the device."""

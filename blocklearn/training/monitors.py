@@ -106,7 +106,7 @@ def _names_of_objectives(walk: Walk, batch: Batch, validates: bool) -> list[str]
             output = block.local_step(carried, batch)
             carried = output.carried
             told = {**output.metrics}
-            for metric in copy.deepcopy(list(walk.block_metrics)):
+            for metric in copy.deepcopy(walk.watching.metrics):
                 metric.update(block, output)
                 told |= metric.compute()
             names += [

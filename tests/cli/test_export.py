@@ -29,7 +29,9 @@ from blocklearn import (
 )
 from blocklearn.__main__ import main
 from blocklearn.interop.export import save_backbone
+from blocklearn.interop.papers import papers_of
 from blocklearn.objectives import RecurrentContext, TemporalInfoNCE
+from blocklearn.weights.structure import NetworkStructure
 
 WITHOUT_BLOCKLEARN = "import sys; sys.modules['blocklearn'] = None\n"
 RESNET18 = {"backbone": "resnet18", "backbone_kwargs": {}}
@@ -410,8 +412,31 @@ def test_the_card_tells_the_probes_of_every_target_on_all_labels(tmp_path: Path)
         (tmp_path / name / "results.json").write_text(json.dumps(content))
     assert main(["export", str(path)]) == 0
     card = (tmp_path / "export" / "README.md").read_text()
-    assert re.findall(r"## Probes, (\w+)", card) == ["digit", "speaker"]
+    assert re.findall(r"## Linear probes, (\w+)", card) == ["digit", "speaker"]
     assert re.findall(r"(7\d\.00)", card) == ["71.00", "72.00"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "blocks", "numbers"),
+    [
+        ("JointEmbedding", [["layer1"], ["layer2"]], ["2302.01647", "2103.03230"]),
+        ("JointEmbedding", [["layer1", "layer2"]], ["2103.03230"]),
+        ("TemporalInfoNCE", [["conv1"], []], ["1905.11786"]),
+        ("TemporalInfoNCE", [["conv1"]], ["1807.03748"]),
+        ("BYOL", [["layer1", "layer2"], ["layer2", "layer3"]], ["2006.07733", "2008.01342"]),
+        ("Mine", [["layer1"], ["layer2"]], []),
+    ],
+)
+def test_the_card_names_the_papers_of_the_recipe_and_no_others(
+    objective: str, blocks: list[list[str]], numbers: list[str]
+) -> None:
+    criterion = {"criterion": {"class_path": "blocklearn.BarlowTwins"}}
+    own = {"class_path": f"blocklearn.{objective}", "init_args": {}}
+    if objective == "JointEmbedding":
+        own["init_args"] = criterion
+    structure = NetworkStructure("resnet18", blocks)
+    assert list(papers_of({"model": {"objective": own}}, structure)) == numbers
+    assert papers_of({}, structure) == {}
 
 
 def test_of_patches_the_card_tells_how_an_images_feature_is_made(
@@ -425,7 +450,7 @@ def test_of_patches_the_card_tells_how_an_images_feature_is_made(
         "images of 40 x 40 pixels are cut into 3 x 3 patches of 16 pixels, 12 from one to the next"
         in card
     )
-    assert "arXiv:1905.11786" in card
+    assert "arXiv:" not in card, "no recipe says whose method it is"
     monkeypatch.chdir(tmp_path / "export")
     made: dict[str, Any] = {"images": image()}
     (for_timm,) = python_of(tmp_path / "export" / "README.md")

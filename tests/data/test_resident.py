@@ -14,7 +14,7 @@ from small import StopAt, same_weights, small_data, small_network, small_trainer
 from blocklearn import SequentialSchedule, UserError
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data import BarlowTwinsViews, CropViews, Digits, ImageFolder, ImageSpec, Synthetic
-from blocklearn.data.images.views import GlyphViews
+from blocklearn.data.images.glyph_views import GlyphViews
 from blocklearn.data.loader import KeyedSampler
 from blocklearn.data.resident import ResidentImages, ResidentLoader
 

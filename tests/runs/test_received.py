@@ -72,7 +72,7 @@ def pickled_optimizer(config: dict[str, Any], folder: Path) -> None:
 def evil_backbone(config: dict[str, Any], folder: Path) -> None:
     pickled_optimizer(config, folder)
     config["model"]["optimizer"] = {"class_path": "torch.optim.SGD"}
-    config["model"]["backbone_kwargs"]["checkpoint_path"] = f"{folder}/evil.pt"
+    config["model"]["network"]["backbone_kwargs"]["checkpoint_path"] = f"{folder}/evil.pt"
 
 
 NAMES_A_CLASS = {

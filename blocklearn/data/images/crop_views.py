@@ -4,7 +4,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2 as T
 
-from blocklearn.data.images.views import ImageSpec, ToNormalisedTensor
+from blocklearn.data.images.image_spec import ImageSpec, ToNormalisedTensor
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.errors import UserError
 

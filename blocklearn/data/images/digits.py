@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from blocklearn.data.images.glyph_views import GlyphViews
 from blocklearn.data.images.image_datamodule import ImageDataModule, RecipeFactory
-from blocklearn.data.images.views import GlyphViews
 from blocklearn.data.loader import LabelledSamples
 
 

@@ -8,7 +8,7 @@ import torch
 
 from blocklearn.backbones.input_spec import InputSpec
 from blocklearn.data.datamodule import KeyedDataModule
-from blocklearn.data.images.views import IMAGENET_MEAN, IMAGENET_STD, ImageSpec
+from blocklearn.data.images.image_spec import IMAGENET_MEAN, IMAGENET_STD, ImageSpec
 from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.resident import ResidentImages, ResidentLoader, load_resident
 from blocklearn.data.view_recipe import ViewRecipe

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from torchvision import datasets
 
 from blocklearn.data.images.decoding import as_seen
+from blocklearn.data.images.glyph_views import GlyphViews
 from blocklearn.data.images.image_datamodule import ImageDataModule, RecipeFactory
-from blocklearn.data.images.views import GlyphViews, SmallImageViews
+from blocklearn.data.images.views import SmallImageViews
 from blocklearn.data.loader import LabelledSamples
 from blocklearn.errors import UserError
 

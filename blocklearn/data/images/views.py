@@ -1,54 +1,19 @@
 """Recipes for images."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
-from torch.nn.functional import grid_sample
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import v2 as T
 from torchvision.transforms.v2 import functional as F
 
 from blocklearn.data.images.colour_work import COLUMNS, ColourWork, do_colour_work, to_device
+from blocklearn.data.images.image_spec import ImageSpec, ToNormalisedTensor
 from blocklearn.data.sound.resample import crop_and_resize, draw_crops
 from blocklearn.data.view_recipe import ViewRecipe
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-LUMA = (0.299, 0.587, 0.114)  # of red, green, blue in PIL's mode "L"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSpec:
-    """What a data set asks of a recipe.
-
-    Attributes:
-        size: height and width of a view in pixels.
-        mean: per channel, of pixels in [0, 1].
-        std: per channel, of pixels in [0, 1].
-        grey: mean and standard deviation of the grey pixels in [0, 1]; null to derive them from
-            those of the colours.
-    """
-
-    size: int
-    mean: Sequence[float] = IMAGENET_MEAN
-    std: Sequence[float] = IMAGENET_STD
-    grey: tuple[float, float] | None = None
-
-    def in_grey(self) -> "ImageSpec":
-        """The same with the statistics of one grey channel. Where `grey` is not given they follow
-        from the colours' by the weights of PIL's mode "L" (ITU-R 601-2): the mean is exact, the
-        standard deviation an upper bound, reached where the colours rise and fall together."""
-        mean, std = self.grey or (
-            sum(weight * value for weight, value in zip(LUMA, values, strict=True))
-            for values in (self.mean, self.std)
-        )
-        return ImageSpec(self.size, (mean,), (std,), (mean, std))
 
 
 class PILGaussianBlur(torch.nn.Module):
@@ -254,130 +219,3 @@ class SmallImageViews(BarlowTwinsViews):
             1.0,
             colour,
         )
-
-
-class GlyphViews(ViewRecipe):
-    """For digits and letters, where a flip changes the meaning: small rotation, zoom, shear and
-    shift, then another brightness and contrast. The image is enlarged and moved in one resampling
-    (bilinear, zeros outside).
-
-    Args:
-        spec: size and statistics of the images.
-        degrees: largest rotation, and largest shear.
-        zoom: largest relative change of the scale.
-        shift: largest shift, as a part of the size.
-        contrast: largest change of the contrast, and of the brightness in standard deviations.
-    """
-
-    def __init__(
-        self,
-        spec: ImageSpec,
-        degrees: float = 15,
-        zoom: float = 0.2,
-        shift: float = 0.12,
-        contrast: float = 0.4,
-    ) -> None:
-        self.size, self.degrees, self.zoom, self.shift, self.contrast = (
-            spec.size,
-            degrees,
-            zoom,
-            shift,
-            contrast,
-        )
-        self._to_tensor = ToNormalisedTensor(spec)
-
-    def training_view(self, image: Image.Image, view: int) -> Tensor:
-        gain, offset = torch.empty(2).uniform_(-self.contrast, self.contrast).tolist()
-        return self.probe_view(image).mul_(1 + gain).add_(offset)
-
-    def draw_views(
-        self, count: int, view: int, height: int, width: int, generator: torch.Generator
-    ) -> Tensor:
-        return torch.empty(count, 7).uniform_(-1, 1, generator=generator)
-
-    def views_of(self, images: Tensor, draws: Tensor) -> Tensor:
-        """In floats, without PIL's rounding to whole grey levels."""
-        gain, offset, rotation, shear, zoom, right, down = to_device(draws, images.device)[
-            :, :, None, None
-        ].unbind(1)
-        rotation, shear, zoom = (
-            torch.deg2rad(self.degrees * rotation),
-            torch.deg2rad(self.degrees * shear),
-            1 + self.zoom * zoom,
-        )
-        cos, sin, tan = rotation.cos(), rotation.sin(), shear.tan()
-        place = (torch.arange(self.size, device=images.device) + 0.5) / self.size - 0.5
-        x, y = place - self.shift * right, place[:, None] - self.shift * down
-        source = (
-            torch.stack([cos * x + (cos * tan - sin) * y, sin * x + (sin * tan + cos) * y], -1)
-            * (2 / zoom)[..., None]
-        )
-        moved = grid_sample(images / 255, source, padding_mode="border", align_corners=False)
-        moved *= (source.abs() <= 1).all(-1)[:, None]
-        return (
-            self._to_tensor.normalise(moved)
-            .mul_(1 + self.contrast * gain[:, None])
-            .add_(self.contrast * offset[:, None])
-        )
-
-    def probe_view(self, image: Image.Image) -> Tensor:
-        rotation, shear, zoom, right, down = torch.empty(5).uniform_(-1, 1).tolist()
-        rotation, shear = math.radians(self.degrees * rotation), math.radians(self.degrees * shear)
-        return self._resample(
-            image, rotation, shear, 1 + self.zoom * zoom, self.shift * right, self.shift * down
-        )
-
-    def plain_view(self, image: Image.Image) -> Tensor:
-        return self._resample(image)
-
-    def _resample(
-        self,
-        image: Image.Image,
-        rotation: float = 0.0,
-        shear: float = 0.0,
-        zoom: float = 1.0,
-        right: float = 0.0,
-        down: float = 0.0,
-    ) -> Tensor:
-        # PIL wants the map from output to input pixels. In units of the size and from the centre it
-        # is
-        # rotation @ shear / zoom, applied after the shift is taken back.
-        cos, sin, tan = math.cos(rotation), math.sin(rotation), math.tan(shear)
-        a, b, d, e = cos / zoom, (cos * tan - sin) / zoom, sin / zoom, (sin * tan + cos) / zoom
-        x, y = 0.5 + right, 0.5 + down
-        width, height = image.width, image.height
-        matrix = (
-            a * width / self.size,
-            b * width / self.size,
-            (0.5 - a * x - b * y) * width,
-            d * height / self.size,
-            e * height / self.size,
-            (0.5 - d * x - e * y) * height,
-        )
-        moved = image.transform(
-            (self.size, self.size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
-        )
-        return self._to_tensor(moved)
-
-
-class ToNormalisedTensor(torch.nn.Module):
-    """RGB or grey PIL image to a float `(3, H, W)` or `(1, H, W)` tensor with the mean and standard
-    deviation of `spec` taken out. Equal to torchvision's ToImage, ToDtype and Normalize, in a fifth
-    of their time on small images."""
-
-    def __init__(self, spec: ImageSpec) -> None:
-        super().__init__()
-        self._scale = 1 / (255 * torch.tensor(spec.std)).reshape(-1, 1, 1)
-        self._shift = -(torch.tensor(spec.mean) / torch.tensor(spec.std)).reshape(-1, 1, 1)
-
-    def forward(self, image: Image.Image) -> Tensor:
-        pixels = torch.from_numpy(np.atleast_3d(np.array(image))).permute(2, 0, 1)
-        return torch.addcmul(self._shift, pixels.float(), self._scale)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """The same for floats `(..., C, H, W)` in [0, 1], on their device; they are written
-        over."""
-        scale, shift = (
-            to_device(tensor, images.device) for tensor in (255 * self._scale, self._shift)
-        )
-        return images.mul_(scale).add_(shift)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from blocklearn import UserError
 from blocklearn.data import STL10, CropViews, Digits, ImageSpec
-from blocklearn.data.images.views import ToNormalisedTensor
+from blocklearn.data.images.image_spec import ToNormalisedTensor
 
 PLAIN = ImageSpec(64, (0.0,) * 3, (1.0,) * 3, grey=(0.0, 1.0))
 

@@ -4,14 +4,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2 as T
 
-from blocklearn.data.images.views import (
-    BarlowTwinsViews,
-    GlyphViews,
-    ImageSpec,
-    PILGaussianBlur,
-    SmallImageViews,
-    ToNormalisedTensor,
-)
+from blocklearn.data.images.glyph_views import GlyphViews
+from blocklearn.data.images.image_spec import ImageSpec, ToNormalisedTensor
+from blocklearn.data.images.views import BarlowTwinsViews, PILGaussianBlur, SmallImageViews
 
 
 def photograph(size: tuple[int, int] = (60, 40)) -> Image.Image:

@@ -10,7 +10,8 @@ from sounds import write_librispeech, write_spoken_digits
 
 from blocklearn import UserError
 from blocklearn.data import KeyedDataModule, LibriSpeech, SoundSpec, SpokenDigits, WindowViews
-from blocklearn.data.images.views import ImageSpec, SmallImageViews
+from blocklearn.data.images.image_spec import ImageSpec
+from blocklearn.data.images.views import SmallImageViews
 
 
 def windows(spec: SoundSpec) -> WindowViews:
