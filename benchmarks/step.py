@@ -41,7 +41,7 @@ from benchmarks.ways import (
 
 
 def measure_way(way: str, settings: argparse.Namespace) -> dict[str, float]:
-    """Median seconds a step, and peak megabytes above weights and optimizer state."""
+    """Median seconds per step, and peak megabytes above weights and optimizer state."""
     torch.manual_seed(0)
     device = torch.device(settings.device)
     network = build(way, settings).to(device)

@@ -10,8 +10,8 @@ class Batch(NamedTuple):
     """One batch of samples, each in one or more views.
 
     Attributes:
-        views: one tensor a view, each `(B, C, H, W)`, or `(B, 1, L)` for sound, normalised.
-        label: `(B,)` integers, -1 where a sample has no label; `(1, T)`, one a frame, for probes of
+        views: one tensor per view, each `(B, C, H, W)`, or `(B, 1, L)` for sound, normalised.
+        label: `(B,)` integers, -1 where a sample has no label; `(1, T)`, one per frame, for probes of
             data with frame labels.
         index: `(B,)` position of each sample in its data set.
         stored: what frozen blocks made of the views and what was kept, one tensor per view,

@@ -23,7 +23,7 @@ OBJECTIVE = partial(
 
 
 def small_network(**changes: Any) -> BlockwiseModule:
-    """A ResNet with one narrow residual unit a stage."""
+    """A ResNet with one narrow residual unit per stage."""
     settings: dict[str, Any] = {
         "objective": OBJECTIVE,
         "backbone": "resnet18",

@@ -143,7 +143,8 @@ def test_phones_are_probed_frame_by_frame(
     capsys.readouterr()
     assert main(["predict", *arguments, "--data.target=phone"]) == 1
     assert (
-        "the target phone has one a frame; choose another --data.target" in capsys.readouterr().err
+        "the target phone has one per frame; choose another --data.target"
+        in capsys.readouterr().err
     )
 
 

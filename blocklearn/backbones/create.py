@@ -111,7 +111,7 @@ def _require_one_a_stage(backbone: nn.Module, arguments: Mapping[str, Any]) -> N
         if len(value) != count:
             raise UserError(
                 f"backbone: {key} of --model.network.backbone_kwargs has {len(value)} entries for "
-                f"{count} stages, got {value}; give one a stage"
+                f"{count} stages, got {value}; give one per stage"
             )
 
 

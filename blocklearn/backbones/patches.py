@@ -15,7 +15,7 @@ class Patches:
     Attributes:
         size: height and width of a patch in pixels.
         stride: pixels from one patch to the next.
-        grid: patches a side, at least 2.
+        grid: patches per side, at least 2.
 
     Raises:
         UserError: for a value out of range.

@@ -25,7 +25,7 @@ class StageSpec:
         layout: order of the axes: `NCHW` is `(batch, channels, height, width)`, `NLC` is `(batch,
             tokens, channels)`, `NCL` is `(batch, channels, time)`.
         prefix_tokens: tokens before those of the positions, class token first; 0 but for `NLC`.
-        patch_grid: above 1 every image was cut into so many patches a side, and they lie along the
+        patch_grid: above 1 every image was cut into so many patches per side, and they lie along the
             batch axis: image by image, row by row.
     """
 

@@ -1,4 +1,4 @@
-"""What data a network can take: told before any of it is read."""
+"""What data a network can take: reported before any of it is read."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -19,7 +19,7 @@ class ViewFeatures(NamedTuple):
 
 
 class LazyViews(Sequence[Tensor]):
-    """Features, one map a view, made at the first look and kept.
+    """Features, one map per view, made at the first look and kept.
 
     An objective that pools view by view so gets a graph in which a view's stages and pooling are
     neighbours. Backward then finishes with the last view before it begins with the one before, and

@@ -247,7 +247,7 @@ class BlocklearnCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         if self.subcommand == "predict" and self.datamodule.frame_labels:
             raise UserError(
-                f"predict writes one label a sample, the target {self.datamodule.target} has one a "
+                f"predict writes one label per sample, the target {self.datamodule.target} has one per "
                 "frame; choose another --data.target"
             )
         if is_first_process():
@@ -305,7 +305,7 @@ class BlocklearnCLI(LightningCLI):
             print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
 
     def validate(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> None:
-        """The local losses on held-out samples, one line a block."""
+        """The local losses on held-out samples, one line per block."""
         measured = self.trainer.validate(model, datamodule=datamodule, verbose=False)
         if is_first_process():
             print_validation(

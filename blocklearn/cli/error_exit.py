@@ -30,7 +30,7 @@ ERROR_NAME = f"{UserError.__module__}.{UserError.__qualname__}: "
 
 
 def guarded(job: Callable[[], object]) -> int:
-    """Run `job` with little noise, and tell what the user can mend in one line. Returns the exit
+    """Run `job` with little noise, and tell what the user can fix in one line. Returns the exit
     status."""
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

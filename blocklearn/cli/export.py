@@ -34,8 +34,10 @@ def run_export(args: list[str]) -> None:
     import torch
 
     from blocklearn.interop.export import save_tensors
+    from blocklearn.interop.input_facts import image_spec
     from blocklearn.interop.loading_code import TORCHVISION_FILE
     from blocklearn.interop.model_card import no_twin, write_model_card
+    from blocklearn.interop.timm_folder import fits_timm, write_timm_config
     from blocklearn.interop.trained_weights import read_trained, torchvision_twin
     from blocklearn.training.finite import require_finite
     from blocklearn.weights.atomic_write import replacing
@@ -57,6 +59,9 @@ def run_export(args: list[str]) -> None:
         print(no_twin(weights.structure))
     if "timm" in formats:
         save_tensors(weights.backbone, weights.structure, folder / EXPORTED)
+        if fits_timm(weights.structure, weights.backbone.keys()):
+            spec = image_spec(_recipe_of(run, weights.structure.backbone) or {})
+            write_timm_config(weights, folder, spec if spec and spec.size > 1 else None)
     if "torchvision" in formats:
         require_finite(weights.backbone, f"{folder / TORCHVISION_FILE} is not written")
         with replacing(folder / TORCHVISION_FILE) as unfinished:
@@ -107,5 +112,5 @@ def _checkpoint_name(results: Path) -> str:
         return Path(json.loads(results.read_text()).get("checkpoint") or "").name
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"export: {results} is damaged, or not written by blocklearn test; mend or remove it"
+            f"export: {results} is damaged, or not written by blocklearn test; fix or remove it"
         ) from error

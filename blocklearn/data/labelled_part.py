@@ -43,7 +43,7 @@ def stratified_part(samples: LabelledSamples, part: float, seed: int) -> Samples
     alone.
 
     Args:
-        samples: labelled, one label a sample.
+        samples: labelled, one label per sample.
         part: of every class, in (0, 1].
         seed: of the draw.
 

@@ -25,7 +25,7 @@ class LabelledSamples(Protocol):
     frame.
 
     For a sample that cannot be read it raises `UnreadableSample`. It may have `labels` and `paths`,
-    one a sample."""
+    one per sample."""
 
     def __len__(self) -> int: ...
 
@@ -49,7 +49,7 @@ class KeyedViews(Dataset[Batch]):
 
     Args:
         samples: the data set.
-        transforms: one a view, sample to tensor, or to what the recipe's `finish` takes; they may
+        transforms: one per view, sample to tensor, or to what the recipe's `finish` takes; they may
             draw from torch's global stream.
         seed: of the run.
         view_label: the label of the first view from sample and label, drawn as that view is; null

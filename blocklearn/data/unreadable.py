@@ -25,7 +25,7 @@ class UnreadableSamples:
     can be read.
 
     Args:
-        samples: the data set. Where it has `paths`, one a sample, it is known which of the listed
+        samples: the data set. Where it has `paths`, one per sample, it is known which of the listed
             files are its own; otherwise all of them count.
         allowed: how many of its samples may be unreadable; null for a thousandth of them, at least
             1.

@@ -108,7 +108,7 @@ def run_fine_tune(
 
     Raises:
         ValueError: where it is not: the learning rates would not come down to 0.
-        UserError: for data with a label a frame.
+        UserError: for data with a label per frame.
     """
     if data.frame_labels:
         raise UserError(

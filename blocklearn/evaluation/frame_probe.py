@@ -22,7 +22,7 @@ class FrameClassifiers(LinearClassifiers):
     """`LinearClassifiers` to which every frame of an utterance is a sample: the phone probe of
     Greedy InfoMax (arXiv 1905.11786). Its released code probes the last context alone, with weights
     drawn Xavier-normal; here every feature is probed, with weights N(0, 0.01) and bias 0.
-    Accuracy is over the frames of all utterances. Where a stage has several positions a frame,
+    Accuracy is over the frames of all utterances. Where a stage has several positions per frame,
     their mean is the frame. Labels belong to the last frames, as published.
 
     Args:
@@ -94,7 +94,7 @@ def last_frames(values: Tensor, group: int, count: int) -> Tensor:
 
     Args:
         values: `(B, width, P)`, P positions in time.
-        group: positions a frame. Groups are counted from the end; the first may be incomplete.
+        group: positions per frame. Groups are counted from the end; the first may be incomplete.
         count: how many frames are wanted.
 
     Returns:
@@ -113,7 +113,7 @@ def run_frame_probe(
 
     Args:
         network: what is probed.
-        data: utterances with a label a frame (`frame_labels`), to train and to test on.
+        data: utterances with a label per frame (`frame_labels`), to train and to test on.
         settings: how the probes are trained.
         trainer: its `max_epochs` must be `settings.epochs`.
 

@@ -20,7 +20,7 @@ from blocklearn.evaluation.probe_settings import ProbeSettings
 
 
 class LinearClassifiers(LightningModule):
-    """One linear classifier a feature on a frozen network in eval mode, without noise. The
+    """One linear classifier per feature on a frozen network in eval mode, without noise. The
     classifiers share the forward pass and nothing else: the summed loss gives each the gradient it
     would have alone.
 

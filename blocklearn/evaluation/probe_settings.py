@@ -23,7 +23,7 @@ class ProbeSettings:
         epochs: passes over the labelled images.
         lr: peak learning rate.
         weight_decay: of the optimizer, added to the gradient.
-        batch_size: labelled images a step. Where labels are frame by frame a step is one utterance,
+        batch_size: labelled images per step. Where labels are frame by frame a step is one utterance,
             whatever this says.
         optimizer: `sgd` with momentum 0.9, or `adam`.
         lr_schedule: `cosine` to 0, per epoch, or `constant`.

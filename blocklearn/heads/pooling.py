@@ -1,4 +1,4 @@
-"""From a stage's features to one vector a sample."""
+"""From a stage's features to one vector per sample."""
 
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
@@ -45,11 +45,11 @@ class LocalPooling(Pooling):
 
     Args:
         spec: the stage it sits on.
-        grid: windows a side, >= 1; 1 is `GlobalPooling`.
+        grid: windows per side, >= 1; 1 is `GlobalPooling`.
 
     Raises:
         ValueError: for a grid below 1.
-        UserError: on a map with fewer positions a side than windows.
+        UserError: on a map with fewer positions per side than windows.
     """
 
     def __init__(self, spec: StageSpec, grid: int = 2) -> None:
@@ -87,7 +87,7 @@ class TwoLayerPooling(Pooling):
     Args:
         spec: the stage it sits on.
         width: after the linear layer, >= 1.
-        grid: windows a side, >= 1.
+        grid: windows per side, >= 1.
 
     Raises:
         ValueError: for a width or grid below 1.

@@ -7,6 +7,7 @@ from typing import Any
 from blocklearn.data.images.image_datamodule import ImageDataModule
 from blocklearn.data.images.image_spec import ImageSpec
 from blocklearn.data.sound.speech import SpeechDataModule
+from blocklearn.old_paths import new_path
 
 
 def input_facts(recipe: Mapping[str, Any]) -> str | None:
@@ -17,13 +18,8 @@ def input_facts(recipe: Mapping[str, Any]) -> str | None:
     Args:
         recipe: the run's configuration.
     """
-    chosen = recipe.get("data") or {}
-    data, arguments = _own_class(chosen.get("class_path")), chosen.get("init_args") or {}
-    views = arguments.get(
-        "recipe"
-    )  # where it is not a class with its arguments it is the data's own default
-    views = views if isinstance(views, Mapping) else {}
-    if data is None or (views and _own_class(views.get("class_path")) is None):
+    data, arguments, _ = _data_of(recipe)
+    if data is None:
         return None
     if issubclass(data, SpeechDataModule):
         rate = arguments.get("sample_rate")
@@ -32,24 +28,45 @@ def input_facts(recipe: Mapping[str, Any]) -> str | None:
             f"sound `(B, 1, L)`{at}, samples in [-1, 1] less the mean {data.mean:g}, divided by "
             f"{data.std:g}"
         )
-    if not issubclass(data, ImageDataModule):
+    spec = image_spec(recipe)
+    if spec is None:
         return None
-    size = arguments.get("image_size")
-    pixels = f"of {size} x {size} pixels " if size else ""
-    spec = ImageSpec(size or 1, data.mean, data.std, data.grey)
-    grey = bool((views.get("init_args") or {}).get("greyscale")) and views["class_path"].endswith(
-        ".CropViews"
-    )
+    pixels = f"of {spec.size} x {spec.size} pixels " if arguments.get("image_size") else ""
+    grey = len(spec.mean) == 1
     kind = "in grey `(B, 1, H, W)`" if grey else "in red, green and blue `(B, 3, H, W)`"
-    spec = spec.in_grey() if grey else spec
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
     return f"images {pixels}{kind}, values in [0, 1] less the mean ({mean}), divided by ({std})"
+
+
+def image_spec(recipe: Mapping[str, Any]) -> ImageSpec | None:
+    """What images are fed as; None where the data are no images, or not blocklearn's own. The size
+    is 1 where it is not known."""
+    data, arguments, views = _data_of(recipe)
+    if data is None or not issubclass(data, ImageDataModule):
+        return None
+    spec = ImageSpec(arguments.get("image_size") or 1, data.mean, data.std, data.grey)
+    crops = str(views.get("class_path")).endswith(".CropViews")
+    grey = crops and bool((views.get("init_args") or {}).get("greyscale"))
+    return spec.in_grey() if grey else spec
+
+
+def _data_of(recipe: Mapping[str, Any]) -> tuple[type | None, dict[str, Any], dict[str, Any]]:
+    """Class and arguments of the data, and its recipe for views; no class where one of the two is a
+    stranger's."""
+    chosen = recipe.get("data") or {}
+    data, arguments = _own_class(chosen.get("class_path")), chosen.get("init_args") or {}
+    views = arguments.get("recipe")
+    # where it is not a class with its arguments it is the data's own default
+    views = dict(views) if isinstance(views, Mapping) else {}
+    if views and _own_class(views.get("class_path")) is None:
+        data = None
+    return data, dict(arguments), views
 
 
 def _own_class(path: str | None) -> type | None:
     """The class of blocklearn's data that a configuration names; for a stranger's nothing is
     imported."""
-    room, _, name = (path or "").rpartition(".")
+    room, _, name = new_path(path or "").rpartition(".")
     if room.split(".")[:2] != ["blocklearn", "data"]:
         return None
     try:

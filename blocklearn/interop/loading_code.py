@@ -7,6 +7,7 @@ from torch import nn
 
 from blocklearn.backbones import PreActResNet, SpeechEncoder
 from blocklearn.backbones.create import create_backbone
+from blocklearn.interop.timm_folder import fits_timm
 from blocklearn.interop.trained_weights import torchvision_twin
 from blocklearn.weights.checkpoint import EXPORTED
 from blocklearn.weights.structure import NetworkStructure
@@ -16,14 +17,20 @@ TORCHVISION_FILE = "pytorch_model_torchvision.pth"
 
 def timm_code(structure: NetworkStructure, names: Collection[str]) -> str:
     """Builds the backbone with timm as `model` and loads `model.safetensors` from the working
-    folder, strictly; of the families that have weights behind `forward_features` (VGG, MobileNetV3,
-    ConvNeXt), only those are not loaded. For a backbone of blocklearn's own it imports what
-    registers it with timm.
+    folder: by its `config.json` where timm can, and otherwise argument by argument, strictly; of
+    the families that have weights behind `forward_features` (VGG, MobileNetV3, ConvNeXt), only
+    those are not loaded. For a backbone of blocklearn's own it imports what registers it with timm.
 
     Args:
         structure: `BlockwiseModule.structure`.
         names: of the exported tensors.
     """
+    if fits_timm(structure, names):
+        own = "import blocklearn.backbones\n" if own_encoder(structure) else ""
+        return (
+            f'import timm\n{own}\nmodel = timm.create_model("local-dir:.", pretrained=True)\n'
+            "model.eval()\n"
+        )
     arguments = "".join(f", {key}={value!r}" for key, value in structure.backbone_kwargs.items())
     stem = small_stem_code(structure)
     needed = ("import torch\n" if stem else "") + (

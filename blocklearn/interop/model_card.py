@@ -56,7 +56,7 @@ def write_model_card(
         heads: shapes of the tensors of pooling heads and context networks, by stage and name.
         formats: of `timm` and `torchvision`: which files are there.
         recipe: the run's configuration; left out where it is not known.
-        probes: the `results.json` of the run's probes, one a target.
+        probes: the `results.json` of the run's probes, one per target.
     """
     papers = papers_of(recipe or {}, structure)
     sections = [*_opening(structure, papers), "## Load it\n"]

@@ -62,7 +62,7 @@ class JointEmbedding(Objective):
 
     def require_views(self, features: Tensor, num_views: int) -> None:
         """Refuse another number of views than the criterion compares, and a map that the pooling
-        can make nothing of; told before training."""
+        can make nothing of; reported before training."""
         self._require_views(num_views)
         self.pooling.require(features)
 

@@ -46,7 +46,7 @@ class PatchInfoNCE(Objective):
         negatives: per anchor; 16 published.
         directions: of prediction; down published. Each has weights of its own; the context network
             is shared, and reads the map turned so that it always looks back.
-        grid: where images are not cut into patches, pool the map to so many cells a side first, no
+        grid: where images are not cut into patches, pool the map to so many cells per side first, no
             more than it has; null for all positions.
         context: builds the context network from the channels, e.g. `PixelCNN` for CPC; null for
             none.
@@ -73,7 +73,7 @@ class PatchInfoNCE(Objective):
         super().__init__()
         if grid is not None and grid < 2:
             raise ValueError(
-                f"PatchInfoNCE needs a grid of at least 2 cells a side, or null, got {grid}"
+                f"PatchInfoNCE needs a grid of at least 2 cells per side, or null, got {grid}"
             )
         unknown = set(directions) - set(get_args(Direction))
         if (
@@ -131,7 +131,7 @@ class PatchInfoNCE(Objective):
         return [Published("context", context.out_channels, context, mean)]
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a map with too few positions for grid or steps; told before training. Any number
+        """Refuse a map with too few positions for grid or steps; reported before training. Any number
         of views will do."""
         height, width = self.spec.as_map(features).shape[2:]
         if self.grid and self.spec.patch_grid == 1 and self.grid > min(height, width):

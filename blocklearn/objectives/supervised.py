@@ -55,7 +55,7 @@ class Supervised(Objective):
         self.classifier = nn.Linear(self.pooling.out_features, num_classes)
 
     def forward(self, local: LocalBatch) -> ObjectiveOutput:
-        """Maps `(B, C, H, W)`, one a view, to the loss.
+        """Maps `(B, C, H, W)`, one per view, to the loss.
 
         Raises:
             UserError: for labels out of range, on every process where one of them has such.
@@ -87,6 +87,6 @@ class Supervised(Objective):
         return [Published("head", self.pooling.out_features, self.pooling, self.pooling)]
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a map that the pooling can make nothing of; told before training. Any number of
+        """Refuse a map that the pooling can make nothing of; reported before training. Any number of
         views will do."""
         self.pooling.require(features)

@@ -37,7 +37,7 @@ class TemporalInfoNCE(Objective):
         sampling: where negatives come from; the released code's methods 0, 1 and 2.
             `cyclic`: for every anchor and step anew, from the positives of that step in the batch,
                 never its own.
-            `permutation` (published): permutations of all positions of the batch, one a negative;
+            `permutation` (published): permutations of all positions of the batch, one per negative;
             step `k` takes the last of them, so pairs change from step to step at no cost. A
             positive may be among them. `same_sequence`: positions of the anchor's own sequence, by
             permutations that all sequences share.
@@ -109,7 +109,7 @@ class TemporalInfoNCE(Objective):
         return features if self.context is None else self.context(features)
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a sequence too short for the steps; told before training. Any number of views will
+        """Refuse a sequence too short for the steps; reported before training. Any number of views will
         do."""
         positions = features.shape[2]
         if positions <= self.steps:

@@ -113,7 +113,7 @@ def print_reach(rows: Sequence[Reach]) -> bool:
 
 
 def print_validation(metrics: Mapping[str, float]) -> None:
-    """What `validate` measured, a line a block and a column a metric; single steps of a prediction
+    """What `validate` measured, a line per block and a column per metric; single steps of a prediction
     are left out.
 
     Args:

@@ -21,7 +21,7 @@ ADVICE = "Lower the learning rate, set --model.update.gradient_clip_norm, or loo
 class FiniteWatch:
     """What happens where a block's loss or gradient is infinite or no number. Nothing is ever
     updated from it on a CPU. On a GPU `stop` reads when losses are read, so as not to wait for the
-    device, and no state is saved before; `skip` reads one number a block and update.
+    device, and no state is saved before; `skip` reads one number per block and update.
 
     Attributes:
         policy: `stop` the run, or `skip` this block's update; the other blocks go on as if nothing

@@ -142,7 +142,7 @@ class LightningWalk(LightningModule):
             self.watching.log(block.name, "val_")
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """One optimizer a block. There are no scheduler objects: the learning rate is a function of
+        """One optimizer per block. There are no scheduler objects: the learning rate is a function of
         the batch count."""
         batch_size = getattr(self._datamodule, "batch_size", None)
         built = [
@@ -191,7 +191,7 @@ class LightningWalk(LightningModule):
         if not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
             raise UserError(
                 f"trainer.strategy: {type(strategy).__name__} expects one backward pass a step, "
-                "blockwise training makes one a block: leave --trainer.strategy alone; in Python "
+                "blockwise training makes one per block: leave --trainer.strategy alone; in Python "
                 "pass strategy=blocklearn.IsolatedStrategy()"
             )
         refuse_precision(self.trainer.precision)

@@ -57,7 +57,7 @@ class SequentialSchedule(Schedule):
         if len(shares) != num_blocks:
             raise UserError(
                 f"schedule: SequentialSchedule has {len(shares)} shares for {num_blocks} blocks; "
-                "give one a block"
+                "give one per block"
             )
         unit = steps_per_epoch if total_steps >= num_blocks * steps_per_epoch else 1
         borders = [0.0, *accumulate(shares)]

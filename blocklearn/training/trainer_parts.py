@@ -52,7 +52,7 @@ INSTEAD: dict[type[Callback], str] = {
         "blocks"
     ),
     SpikeDetection: (
-        "wants one loss a step; --model.update.non_finite skip drops a block's updates that are "
+        "wants one loss per step; --model.update.non_finite skip drops a block's updates that are "
         "not finite"
     ),
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torchvision
 import yaml
@@ -437,6 +439,20 @@ def test_the_card_names_the_papers_of_the_recipe_and_no_others(
     structure = NetworkStructure("resnet18", blocks)
     assert list(papers_of({"model": {"objective": own}}, structure)) == numbers
     assert papers_of({}, structure) == {}
+
+
+def test_timm_loads_the_folder_by_itself(tmp_path: Path) -> None:
+    """`local-dir:` is timm's own; the configuration says how images are to be fed."""
+    run = Path(shutil.copytree(Path(__file__).parents[1] / "old" / "run_0.1", tmp_path / "run"))
+    assert main(["export", str(run / "checkpoints" / "last.ckpt")]) == 0
+    loaded = timm.create_model(f"local-dir:{run / 'export'}", pretrained=True).eval()
+    own = BlockwiseModule.load_from_checkpoint(run / "checkpoints" / "last.ckpt")
+    x = torch.randn(2, 3, 20, 20)
+    with torch.no_grad():
+        assert torch.equal(loaded.forward_features(x), own(x))
+    fed = loaded.pretrained_cfg
+    assert tuple(fed["input_size"]) == (3, 20, 20)
+    assert fed["tag"] == "blocklearn"
 
 
 def test_of_patches_the_card_tells_how_an_images_feature_is_made(

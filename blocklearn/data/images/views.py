@@ -62,7 +62,7 @@ class BarlowTwinsViews(ViewRecipe):
             published.
         colour: where training views get their colours. `host`: sample by sample in the loader's
             processes, by PIL, as published. `device`: batch by batch beside the network, from the
-            same draws; the host then makes three times as many views a second, a gain where the
+            same draws; the host then makes three times as many views per second, a gain where the
             network runs on a GPU. The two differ by PIL's cutting off of decimals after every
             operation, its Gaussian made of box filters, and, seldom, a clipped overshoot of the
             bicubic crop.

@@ -90,7 +90,7 @@ class Recordings:
 
     Args:
         files: of the recordings.
-        labels: one a recording: integers, or `(T,)` arrays of integers, one every 10 ms.
+        labels: one per recording: integers, or `(T,)` arrays of integers, one every 10 ms.
         sample_rate: in Hz, at which to read them.
 
     Raises:

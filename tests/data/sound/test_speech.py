@@ -1,4 +1,4 @@
-"""What both speech sets share: draws keyed to the sample, batches, and labels one a frame."""
+"""What both speech sets share: draws keyed to the sample, batches, and labels one per frame."""
 
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ def test_a_part_of_the_labels_needs_one_label_a_sample(tmp_path: Path) -> None:
     data = phones(write_librispeech(tmp_path))
     with pytest.raises(
         UserError,
-        match="labelled_part 0.1 needs one label a sample, LibriSpeech-100h has one a frame",
+        match="labelled_part 0.1 needs one label per sample, LibriSpeech-100h has one per frame",
     ):
         data.probe_dataloader(4, labelled_part=0.1)
 
