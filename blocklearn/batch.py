@@ -11,8 +11,8 @@ class Batch(NamedTuple):
 
     Attributes:
         views: one tensor per view, each `(B, C, H, W)`, or `(B, 1, L)` for sound, normalised.
-        label: `(B,)` integers, -1 where a sample has no label; `(1, T)`, one per frame, for probes of
-            data with frame labels.
+        label: `(B,)` integers, -1 where a sample has no label; `(1, T)`, one per frame, for probes
+            of data with frame labels.
         index: `(B,)` position of each sample in its data set.
         stored: what frozen blocks made of the views and what was kept, one tensor per view,
             `(B, rows, ...)` with what the patches of an image make along the second axis, 1 where

@@ -25,8 +25,8 @@ class StageSpec:
         layout: order of the axes: `NCHW` is `(batch, channels, height, width)`, `NLC` is `(batch,
             tokens, channels)`, `NCL` is `(batch, channels, time)`.
         prefix_tokens: tokens before those of the positions, class token first; 0 but for `NLC`.
-        patch_grid: above 1 every image was cut into so many patches per side, and they lie along the
-            batch axis: image by image, row by row.
+        patch_grid: above 1 every image was cut into so many patches per side, and they lie along
+            the batch axis: image by image, row by row.
     """
 
     name: str

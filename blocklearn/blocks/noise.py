@@ -42,8 +42,8 @@ class GaussianNoise(Noise):
         spread: where the standard deviation is taken, for `x` of shape `(B, C, H, W)`.
             `all`: one over the whole tensor of this process (the published setting).
             `hw`: one per sample and channel, over height and width, or over time.
-            `height`: one per sample, channel and column, over the height; the released code calls it
-                `c`.
+            `height`: one per sample, channel and column, over the height; the released code calls
+                it `c`.
             `channel`: one per sample and position, over the channels; what `c` promises, and not in
                 the released code.
         sigma: strength relative to the spread, >= 0; 0.25 published.

@@ -247,8 +247,8 @@ class BlocklearnCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         if self.subcommand == "predict" and self.datamodule.frame_labels:
             raise UserError(
-                f"predict writes one label per sample, the target {self.datamodule.target} has one per "
-                "frame; choose another --data.target"
+                f"predict writes one label per sample, the target {self.datamodule.target} has one "
+                "per frame; choose another --data.target"
             )
         if is_first_process():
             print_blocks(self.model)

@@ -234,8 +234,8 @@ class KeyedDataModule(LightningDataModule):
         samples = self.probe_samples()
         if labelled_part < 1 and self.frame_labels:
             raise UserError(
-                f"probe: labelled_part {labelled_part} needs one label per sample, {self.title} has "
-                "one per frame here; leave it at 1 or choose another --data.target"
+                f"probe: labelled_part {labelled_part} needs one label per sample, {self.title} "
+                "has one per frame here; leave it at 1 or choose another --data.target"
             )
         if labelled_part < 1:
             samples = stratified_part(samples, labelled_part, self._keying_seed())

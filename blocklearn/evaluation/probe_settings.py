@@ -23,8 +23,8 @@ class ProbeSettings:
         epochs: passes over the labelled images.
         lr: peak learning rate.
         weight_decay: of the optimizer, added to the gradient.
-        batch_size: labelled images per step. Where labels are frame by frame a step is one utterance,
-            whatever this says.
+        batch_size: labelled images per step. Where labels are frame by frame a step is one
+            utterance, whatever this says.
         optimizer: `sgd` with momentum 0.9, or `adam`.
         lr_schedule: `cosine` to 0, per epoch, or `constant`.
         augment: train on random crops and flips; otherwise every image is seen as it is, its

@@ -20,7 +20,8 @@ CONFIG = "config.json"
 
 def fits_timm(structure: NetworkStructure, names: Collection[str]) -> bool:
     """Whether timm can build the backbone from its arguments alone, with these tensors and no
-    others: not with a stem that was changed, not an encoder for sound, and not where the family has weights behind
+    others: not with a stem that was changed, not an encoder for sound, and not where the family has
+        weights behind
     `forward_features` (VGG, MobileNetV3, ConvNeXt)."""
     if structure.small_stem:
         return False

@@ -46,8 +46,8 @@ class PatchInfoNCE(Objective):
         negatives: per anchor; 16 published.
         directions: of prediction; down published. Each has weights of its own; the context network
             is shared, and reads the map turned so that it always looks back.
-        grid: where images are not cut into patches, pool the map to so many cells per side first, no
-            more than it has; null for all positions.
+        grid: where images are not cut into patches, pool the map to so many cells per side first,
+            no more than it has; null for all positions.
         context: builds the context network from the channels, e.g. `PixelCNN` for CPC; null for
             none.
         gather: draw negatives from the patches of all processes; otherwise every process draws, by
@@ -131,8 +131,8 @@ class PatchInfoNCE(Objective):
         return [Published("context", context.out_channels, context, mean)]
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a map with too few positions for grid or steps; reported before training. Any number
-        of views will do."""
+        """Refuse a map with too few positions for grid or steps; reported before training. Any
+        number of views will do."""
         height, width = self.spec.as_map(features).shape[2:]
         if self.grid and self.spec.patch_grid == 1 and self.grid > min(height, width):
             raise UserError(
@@ -168,7 +168,8 @@ class PatchInfoNCE(Objective):
         targets: list[Tensor] = []
         pools: list[Tensor] = []
         negatives: list[Tensor] = []
-        for step, weight in enumerate(predictor.weight.chunk(self.steps), start=1):  # pyright: ignore
+        # pyright: ignore
+        for step, weight in enumerate(predictor.weight.chunk(self.steps), start=1):
             distance = step + self.skip
             anchors.append(as_rows(context[:, :, :-distance]))
             targets.append(linear(as_rows(z[:, :, distance:]), weight))

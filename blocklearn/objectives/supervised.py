@@ -87,6 +87,6 @@ class Supervised(Objective):
         return [Published("head", self.pooling.out_features, self.pooling, self.pooling)]
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a map that the pooling can make nothing of; reported before training. Any number of
-        views will do."""
+        """Refuse a map that the pooling can make nothing of; reported before training. Any number
+        of views will do."""
         self.pooling.require(features)

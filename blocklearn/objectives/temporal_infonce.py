@@ -109,8 +109,8 @@ class TemporalInfoNCE(Objective):
         return features if self.context is None else self.context(features)
 
     def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a sequence too short for the steps; reported before training. Any number of views will
-        do."""
+        """Refuse a sequence too short for the steps; reported before training. Any number of views
+        will do."""
         positions = features.shape[2]
         if positions <= self.steps:
             raise UserError(

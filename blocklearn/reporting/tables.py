@@ -113,8 +113,8 @@ def print_reach(rows: Sequence[Reach]) -> bool:
 
 
 def print_validation(metrics: Mapping[str, float]) -> None:
-    """What `validate` measured, a line per block and a column per metric; single steps of a prediction
-    are left out.
+    """What `validate` measured, a line per block and a column per metric; single steps of a
+    prediction are left out.
 
     Args:
         metrics: by `BLOCK/val_METRIC`, in the order of the blocks.

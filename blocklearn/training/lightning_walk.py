@@ -142,8 +142,8 @@ class LightningWalk(LightningModule):
             self.watching.log(block.name, "val_")
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """One optimizer per block. There are no scheduler objects: the learning rate is a function of
-        the batch count."""
+        """One optimizer per block. There are no scheduler objects: the learning rate is a function
+        of the batch count."""
         batch_size = getattr(self._datamodule, "batch_size", None)
         built = [
             self.rule.build_optimizer(block.parameters(), batch_size, block.settings.lr_factor)
@@ -191,13 +191,14 @@ class LightningWalk(LightningModule):
         if not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
             raise UserError(
                 f"trainer.strategy: {type(strategy).__name__} expects one backward pass a step, "
-                "blockwise training makes one per block: leave --trainer.strategy alone; in Python "
-                "pass strategy=blocklearn.IsolatedStrategy()"
+                "blockwise training makes one per block: leave --trainer.strategy alone; in "
+                "Python pass strategy=blocklearn.IsolatedStrategy()"
             )
         refuse_precision(self.trainer.precision)
         if not self.monitors_checked:
             validates = self.trainer.limit_val_batches != 0
-            for line in require_monitors(self, self.trainer.callbacks, self._datamodule, validates):  # pyright: ignore
+            # pyright: ignore
+            for line in require_monitors(self, self.trainer.callbacks, self._datamodule, validates):
                 say(line)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
