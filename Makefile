@@ -29,7 +29,7 @@ lock: $(READY)  ## make requirements.lock anew, from what pyproject.toml allows 
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --generate-hashes --upgrade --python-version 3.11 \
 	    --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file $(LOCK)
 
-demo: $(READY)  ## blockwise against end to end and untrained on digits: a table and a picture, about 3 minutes
+demo: $(READY)  ## blockwise against end to end and untrained on digits: a table and a picture, 1 to 2 minutes
 	$(BIN)/blocklearn demo
 
 test: $(READY) check  ## lint, types, spelling and the test suite on the CPU

@@ -2,9 +2,8 @@
 beyond the embeddings.
 
 Baseline: the same criterion with `form=matrix`. Times alternate in one process. Memory is the
-    growth of a process' peak
-resident size over one forward and backward, each in a process of its own, since a peak never falls.
-Where lightly is installed, its Barlow Twins is a second baseline.
+growth of a process' peak resident size over one forward and backward, each in a process of its own,
+since a peak never falls. Where lightly is installed, its Barlow Twins is a second baseline.
 """
 
 import argparse

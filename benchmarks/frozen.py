@@ -2,8 +2,7 @@
 included.
 
 Baseline: the same run without `CacheFrozenBlocks`. Both train in this process, in turns; whether
-    they end with the same
-weights is told.
+they end with the same weights is told.
 """
 
 import argparse

@@ -1,10 +1,9 @@
 """`python -m benchmarks.growth`: how memory and arithmetic of a step grow with batch, resolution,
 width and blocks.
 
-Baseline: end-to-end training (`benchmarks.ways`). Nothing is timed and nothing is computed: steps
-    run on fake tensors,
-which have sizes and no numbers, so bytes and products are exact, and those of a large batch cost no
-memory.
+Baseline: end-to-end training (`benchmarks.ways_to_train`). Nothing is timed and nothing is
+computed: steps run on fake tensors, which have sizes and no numbers, so bytes and products are
+exact, and those of a large batch cost no memory.
 """
 
 import argparse
@@ -18,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.rows import Row, run_rows
-from benchmarks.ways import (
+from benchmarks.ways_to_train import (
     BASELINE,
     OURS,
     PLAIN,

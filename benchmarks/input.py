@@ -1,11 +1,11 @@
 """Images a second that the input pipeline makes, in two views at 224 pixels.
 
 P3: what one host core does, with the colour work left to the device, over the same recipe on PIL.
-    Both read the same
-JPEG files through the same keyed data set; turns alternate in one process on one thread. More rows
-inform: the rate of decoding alone; the seconds of the device part here, which without a GPU the
-training process has to spare; small images that live on the device, over a loader without processes
-of its own; and, where lightly is installed, its BYOL transform, the same recipe, as a baseline.
+Both read the same JPEG files through the same keyed data set; turns alternate in one process on one
+thread. More rows inform: the rate of decoding alone; the seconds of the device part here, which
+without a GPU the training process has to spare; small images that live on the device, over a loader
+without processes of its own; and, where lightly is installed, its BYOL transform, the same recipe,
+as a baseline.
 """
 
 import argparse

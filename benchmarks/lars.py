@@ -2,7 +2,7 @@
 ones.
 
 Baseline: the formula one parameter at a time, which the tests of LARS use too. Both ways take turns
-    in one process.
+in one process.
 """
 
 import argparse

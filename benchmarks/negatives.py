@@ -1,10 +1,9 @@
 """The products of InfoNCE's anchors with their negatives, forward and backward: time, and memory.
 
 Baseline: the negatives gathered as `N x n x D` copies, as the released code of arXiv 1905.11786 has
-    them. The two take
-turns, each in a process of its own, since a peak never falls, at the published sizes: one
-prediction step of vision's last module (32 images), and of speech's first (8 windows, 128
-positions, negatives from all 4095).
+them. The two take turns, each in a process of its own, since a peak never falls, at the published
+sizes: one prediction step of vision's last module (32 images), and of speech's first (8 windows,
+128 positions, negatives from all 4095).
 """
 
 import argparse
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.peak import peak_megabytes
 from benchmarks.rows import Row, run_rows
-from blocklearn.objectives.infonce import indexed_products
+from blocklearn.kernels.indexed_products import indexed_products
 
 SIZES = {"vision, layer3": (1120, 1120, 1024, 16), "speech, conv1": (1016, 32760, 512, 10)}
 

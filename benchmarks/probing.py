@@ -1,9 +1,8 @@
 """A training step of linear probes on all stages of a frozen network, and on their heads.
 
 Baseline: a probe on the last stage alone, in a plain loop: forward without graph, one classifier,
-    loss, backward, SGD. The
-ways take turns in one process. Heads are arithmetic of their own: those of a ResNet-50 have 0.75 of
-its multiply-adds.
+loss, backward, SGD. The ways take turns in one process. Heads are arithmetic of their own: those of
+a ResNet-50 have 0.75 of its multiply-adds.
 """
 
 import argparse

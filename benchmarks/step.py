@@ -2,10 +2,9 @@
 training (P1, P2, P9).
 
 Baseline: the same timm backbone, batch, projector and optimizer, trained end to end behind a global
-    average, plain PyTorch
-with nothing computed again. Blockwise is the published recipe: four blocks, noise, 1x1 expansion to
-2048 in each. `plain codes` is what it costs as published codes do it: plain pooling, the DxD
-matrix, every graph kept to the end.
+average, plain PyTorch with nothing computed again. Blockwise is the published recipe: four blocks,
+noise, 1x1 expansion to 2048 in each. `plain codes` is what it costs as published codes do it: plain
+pooling, the DxD matrix, every graph kept to the end.
 
 Each way runs in a process of its own, since a process' peak never falls; the ways take turns, so
 that a machine that slows down slows all of them.
@@ -25,7 +24,7 @@ import torch
 from benchmarks.growth import arithmetic_ratio
 from benchmarks.peak import megabytes_of, peak_megabytes
 from benchmarks.rows import Row, run_rows
-from benchmarks.ways import (
+from benchmarks.ways_to_train import (
     BASELINE,
     OURS,
     PLAIN,

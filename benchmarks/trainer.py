@@ -1,8 +1,7 @@
 """What Lightning's Trainer and the walk add to a training step.
 
 Baseline: the same blocks, batches and updates in a plain loop over `local_step`, `backward` and
-    `UpdateRule.apply`, on a
-second network. The two alternate step by step in one process.
+`UpdateRule.apply`, on a second network. The two alternate step by step in one process.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""`blocklearn demo`: blockwise against end-to-end training and an untrained twin, on digits, in a
-few minutes."""
+"""`blocklearn demo`: blockwise against end-to-end training and an untrained twin, on digits, in
+one to two minutes."""
 
 import argparse
 import json

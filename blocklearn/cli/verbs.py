@@ -17,7 +17,7 @@ TRAINER_VERBS = {  # those of `blocklearn.cli.app`, on a configuration
 }
 VERBS = {
     **TRAINER_VERBS,
-    "demo": "Blockwise against end-to-end and an untrained twin, on digits, in a few minutes.",
+    "demo": "Blockwise against end-to-end and an untrained twin, on digits, in 1 to 2 minutes.",
     "export": "Write a trained network as files for timm and torchvision, with a model card.",
     "compare": (
         "The probes of several runs side by side: a table, a picture, and the figures as CSV."

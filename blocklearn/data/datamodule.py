@@ -107,7 +107,8 @@ class KeyedDataModule(LightningDataModule):
 
     @abstractmethod
     def pretraining_samples(self) -> LabelledSamples:
-        """For the local objectives; labels are not used."""
+        """For the local objectives. Supervised ones learn from the labels; the others do not
+        look at them."""
 
     def probe_samples(self) -> LabelledSamples:
         """Labelled, for training probes: the pretraining samples, unless a set has others."""
@@ -115,7 +116,7 @@ class KeyedDataModule(LightningDataModule):
 
     @abstractmethod
     def test_samples(self) -> LabelledSamples:
-        """Labelled, for testing probes; without their labels also for watching the local losses."""
+        """Labelled, for testing probes, and for watching the local losses in validation."""
 
     @property
     def roots(self) -> list[Path]:

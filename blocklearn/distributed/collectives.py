@@ -1,11 +1,10 @@
 """Collectives that carry gradients, and the averaging of gradients.
 
 One convention holds throughout: every process computes the loss of the whole batch (or the mean
-    loss of its equal share
-of it), calls backward on it, and the parameters' gradients are then averaged over the processes, as
-DistributedDataParallel does and `average_gradients` does here. A backward pass therefore sums over
-the processes: it is the gradient of the sum of their losses. The average is then the gradient that
-one process with the whole batch has.
+loss of its equal share of it), calls backward on it, and the parameters' gradients are then
+averaged over the processes, as DistributedDataParallel does and `average_gradients` does here. A
+backward pass therefore sums over the processes: it is the gradient of the sum of their losses. The
+average is then the gradient that one process with the whole batch has.
 
 In a single process, or without a process group, everything here is the identity. Every process must
 make the same calls in the same order.

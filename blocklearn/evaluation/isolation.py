@@ -47,6 +47,7 @@ def measure_reach(network: BlockwiseModule, batch: Batch) -> list[Reach]:
         network: left as it was, but for the running statistics of its BatchNorms.
         batch: of at least 2 samples.
     """
+    modes = [(module, module.training) for module in network.modules()]
     network.train()
     carried = Carried(batch.views)
     clock = Clock()
@@ -71,4 +72,6 @@ def measure_reach(network: BlockwiseModule, batch: Batch) -> list[Reach]:
         rows.append(Reach(block.name, norms, allowed, unreached))
         carried = output.carried
     network.zero_grad(set_to_none=True)
+    for module, mode in modes:
+        module.training = mode
     return rows

@@ -90,25 +90,26 @@ class _ExpandedMean(torch.autograd.Function):
         dtype: torch.dtype,
         keep: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows = positions_last(x)
+        rows = positions_last(x)  # x: (B, P, C)
         exact = torch.promote_types(x.dtype, torch.float32)
         weight, gamma, beta = weight.to(exact), gamma.to(exact), beta.to(exact)
         found = _statistics(rows, weight, norm)
-        inv_sigma = (found.variance_z + norm.eps).rsqrt()
-        scale = gamma * inv_sigma
-        folded_weight = (scale[:, None] * weight).to(dtype).T
-        shift = (beta - found.mean_z * scale).to(
-            dtype
-        ) + 0.0  # no zero with a minus sign: its bits look like a number's
+        inv_sigma = (found.variance_z + norm.eps).rsqrt()  # 1 / sigma_z: (K,)
+        scale = gamma * inv_sigma  # s: (K,)
+        folded_weight = (scale[:, None] * weight).to(dtype).T  # (s W)^T: (C, K)
+        # b = beta - s mean_z: (K,); + 0.0 leaves no zero with a minus sign, whose bits look like a
+        # number's
+        shift = (beta - found.mean_z * scale).to(dtype) + 0.0
         y = torch.zeros(len(rows), len(weight), dtype=exact, device=x.device)
         bits: list[Tensor] = []
         for samples, positions in chunks(rows, len(weight)):
-            part = rows[samples, positions]
+            part = rows[samples, positions]  # x: (s, p, C)
+            # u = s W x + b: (s p, K)
             z = torch.addmm(shift, part.reshape(-1, part.shape[2]).to(dtype), folded_weight)
-            z = z.clamp_min_(0).view(*part.shape[:2], -1)
-            y[samples] += z.sum(1, dtype=exact)
+            z = z.clamp_min_(0).view(*part.shape[:2], -1)  # relu(u): (s, p, K)
+            y[samples] += z.sum(1, dtype=exact)  # sum over positions: (s, K)
             if keep:
-                bits.append(pack_positive(z))
+                bits.append(pack_positive(z))  # [u > 0], one bit each
         if keep:
             ctx.save_for_backward(x, weight, scale, inv_sigma, *found, *bits)
         ctx.training, ctx.dtype, ctx.synchronised = norm.training, dtype, is_synchronised(norm)
@@ -119,7 +120,7 @@ class _ExpandedMean(torch.autograd.Function):
             else found.variance_z
         )
         ctx.mark_non_differentiable(found.mean_z, unbiased)
-        return (y / rows.shape[1]).to(x.dtype), found.mean_z, unbiased
+        return (y / rows.shape[1]).to(x.dtype), found.mean_z, unbiased  # y: (B, K)
 
     @staticmethod
     @once_differentiable
@@ -133,24 +134,29 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, T
     x, weight, scale, inv_sigma, mean, covariance, mean_z, _, count, *bits = ctx.saved_tensors
     rows = positions_last(x)
     exact = weight.dtype
-    grad = (grad.to(exact) / rows.shape[1]).to(ctx.dtype)
-    folded_weight = (scale[:, None] * weight).to(ctx.dtype)
+    grad = (grad.to(exact) / rows.shape[1]).to(ctx.dtype)  # dL/dy / P: (B, K)
+    folded_weight = (scale[:, None] * weight).to(ctx.dtype)  # s W: (K, C)
     wants_x = ctx.needs_input_grad[0]
     dx = torch.empty_like(x) if wants_x else x
     dx_rows = positions_last(dx)
-    moved, d_beta = torch.zeros_like(weight), torch.zeros_like(mean_z)  # T above
+    moved, d_beta = torch.zeros_like(weight), torch.zeros_like(mean_z)  # T: (K, C); (K,)
     for (samples, positions), packed in zip(chunks(rows, len(weight)), bits, strict=True):
         part = rows[samples, positions]
+        # g = dL/du: the gradient of the mean where u > 0, else 0: (s p, K)
         g = where_positive(packed, grad[samples, None], (*part.shape[:2], len(weight))).flatten(
             0, 1
         )
-        d_beta += g.sum(0, dtype=exact)
+        d_beta += g.sum(0, dtype=exact)  # sum g: (K,)
+        # T = sum g x^T: (K, C)
         moved += g.T @ part.reshape(-1, part.shape[2]).to(ctx.dtype)
         if wants_x:
+            # g s W: (s p, C), the part that BatchNorm's statistics leave alone
             dx_rows[samples, positions] = (g @ folded_weight).view(part.shape).to(dx.dtype)
+    # dL/dgamma = sum g (z - mean_z) / sigma_z = (W . T - mean_z sum g) / sigma_z: (K,)
     d_gamma = ((weight * moved).sum(1) - mean_z * d_beta) * inv_sigma
     if not ctx.training:  # the statistics were constants
         return dx if wants_x else None, scale[:, None] * moved, d_gamma, d_beta
+    # dL/dW / s = T - (sum g) mean_x^T - (dL/dgamma / sigma_z) W Cov_x: (K, C)
     d_weight = (
         moved - d_beta[:, None] * mean - (d_gamma * inv_sigma)[:, None] * (weight @ covariance)
     )
@@ -160,12 +166,14 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, T
             if ctx.synchronised
             else torch.stack([d_beta, d_gamma])
         )
-        scaled = scale[:, None] * weight
-        offset = scaled.T @ (sums[0] / count)
+        # BatchNorm's part of dL/dx is -(offset + pull^T (x - mean_x)), known only now
+        scaled = scale[:, None] * weight  # s W: (K, C)
+        offset = scaled.T @ (sums[0] / count)  # (s W)^T sum g / N: (C,)
+        # (s W)^T diag(dL/dgamma / (sigma_z N)) W: (C, C)
         pull = scaled.T @ ((sums[1] * inv_sigma / count)[:, None] * weight)
         for samples, positions in chunks(rows, x.shape[1]):
             part = rows[samples, positions]
-            centred = part.reshape(-1, part.shape[2]).to(exact) - mean
+            centred = part.reshape(-1, part.shape[2]).to(exact) - mean  # x - mean_x: (s p, C)
             dx_rows[samples, positions] -= (
                 torch.addmm(offset, centred, pull).view(part.shape).to(dx.dtype)
             )
@@ -184,11 +192,12 @@ def _statistics(rows: Tensor, weight: Tensor, norm: _BatchNorm) -> Statistics:
     count = weight.new_tensor([rows.shape[0] * rows.shape[1]])
     total = torch.cat([rows.sum((0, 1), dtype=weight.dtype), count])
     total, count = (all_reduce(total) if synchronised else total).split([rows.shape[2], 1])
-    mean = total / count
+    mean = total / count  # mean_x: (C,)
     scatter = torch.zeros(len(mean), len(mean), dtype=mean.dtype, device=mean.device)
     for samples, positions in chunks(rows, rows.shape[2]):
         centred = rows[samples, positions].reshape(-1, len(mean)).to(mean) - mean
-        scatter.addmm_(centred.T, centred)
+        scatter.addmm_(centred.T, centred)  # sum (x - mean_x)(x - mean_x)^T: (C, C)
+    # Cov_x: (C, C); then mean_z = W mean_x and var_z = diag(W Cov_x W^T), both (K,)
     covariance = (all_reduce(scatter) if synchronised else scatter) / count
     return Statistics(
         mean, covariance, weight @ mean, ((weight @ covariance) * weight).sum(1).clamp_min(0), count

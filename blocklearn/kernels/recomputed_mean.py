@@ -59,11 +59,14 @@ class _RecomputedMean(torch.autograd.Function):
             torch.empty(len(x), len(weight), dtype=exact, device=x.device) for _ in range(3)
         )
         for samples in parts(x, len(weight)):
+            # z - mean_z: (s, K, H, W'), the convolution's output
             centred = _expand(x[samples], low, exact).sub_(_map(mean))
+            # relu(u), u = s (z - mean_z) + beta
             active = torch.addcmul(_map(beta), centred, _map(scale)).clamp_min_(0)
-            y[samples] = active.mean((2, 3))
+            y[samples] = active.mean((2, 3))  # y: (s, K)
+            # sum [u > 0] (z - mean_z): (s, K)
             above_z[samples] = threshold_backward(centred, active, 0).sum((2, 3))
-            above[samples] = active.sign_().sum((2, 3))
+            above[samples] = active.sign_().sum((2, 3))  # sum [u > 0]: (s, K)
         ctx.save_for_backward(x, weight, scale, beta, inv_sigma, mean, above, above_z, count)
         ctx.training, ctx.dtype, ctx.synchronised = norm.training, dtype, is_synchronised(norm)
         ctx.set_materialize_grads(False)
@@ -82,7 +85,8 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, T
     """Of `x`, weight, gamma and beta."""
     x, weight, scale, beta, inv_sigma, mean, above, above_z, count = ctx.saved_tensors
     low, wants_x = weight.to(ctx.dtype), ctx.needs_input_grad[0]
-    grad = grad.to(scale) / x[0, 0].numel()
+    grad = grad.to(scale) / x[0, 0].numel()  # dL/dy / P: (B, K)
+    # dL/dbeta = sum g; dL/dgamma = sum g (z - mean_z) / sigma_z; g is constant over positions: (K,)
     d_beta, d_gamma = (grad * above).sum(0), (grad * above_z).sum(0) * inv_sigma
     sums = torch.stack([d_beta, d_gamma])
     if ctx.synchronised:
@@ -92,12 +96,14 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, T
         torch.zeros_like(weight, dtype=scale.dtype),
     )
     for samples in parts(x, len(weight)):
-        centred = _expand(x[samples], low, scale.dtype).sub_(_map(mean))
-        active = torch.addcmul(_map(beta), centred, _map(scale))
+        centred = _expand(x[samples], low, scale.dtype).sub_(_map(mean))  # z - mean_z, once more
+        active = torch.addcmul(_map(beta), centred, _map(scale))  # u
+        # g = dL/du: the mean's gradient where u > 0, else 0: (s, K, H, W')
         dz = threshold_backward(grad[samples, :, None, None].expand_as(active), active, 0)
         if ctx.training:
+            # BatchNorm: g - sum g / N - (z - mean_z) dL/dgamma / (sigma_z N)
             dz -= torch.addcmul(_map(sums[0] / count), centred, _map(sums[1] * inv_sigma / count))
-        dz = dz.mul_(_map(scale)).to(ctx.dtype)
+        dz = dz.mul_(_map(scale)).to(ctx.dtype)  # dL/dz = s (...)
         part_dx, part_dw, _ = torch.ops.aten.convolution_backward(
             dz,
             x[samples].to(ctx.dtype),

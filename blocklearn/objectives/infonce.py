@@ -1,14 +1,15 @@
 """InfoNCE with negatives that are named by their index, never copied."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, embedding_bag
+from torch.nn.functional import cross_entropy
 
 from blocklearn.criteria.criterion import at_least_float32
 from blocklearn.distributed.collectives import sum_over_processes
+from blocklearn.kernels.indexed_products import indexed_products
 from blocklearn.objectives.objective import ObjectiveOutput
 
 
@@ -72,51 +73,6 @@ def contrast(
     return [
         Contrast(*step) for step in zip(loss / count.detach(), (hits / count).detach(), strict=True)
     ]
-
-
-def indexed_products(anchors: Tensor, pool: Tensor, index: Tensor) -> Tensor:
-    """`out[i, j] = <anchors[i], pool[index[i, j]]>`, `(N, n)`, with gradients to both. Equal to
-    `(anchors.unsqueeze(1) * pool[index]).sum(2)` without its `N x n x D` copies.
-
-    Args:
-        anchors: `(N, D)`.
-        pool: `(M, D)`.
-        index: `(N, n)` integers.
-    """
-    return _IndexedProducts.apply(anchors, pool, index)  # pyright: ignore[reportReturnType]
-
-
-class _IndexedProducts(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, anchors: Tensor, pool: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(anchors, pool, index)
-        chunk = 1 << (
-            18 if anchors.device.type == "cpu" else 24
-        )  # what fits a processor's cache, or keeps a GPU busy
-        rows = max(chunk // (index.shape[1] * anchors.shape[1]), 1)
-        return torch.cat(
-            [
-                torch.bmm(pool[chosen], some.unsqueeze(2)).squeeze(2)
-                for some, chosen in zip(anchors.split(rows), index.split(rows), strict=True)
-            ]
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        anchors, pool, index = ctx.saved_tensors
-        weights = grads[0].contiguous()
-        to_anchors = embedding_bag(index, pool, per_sample_weights=weights, mode="sum")
-        # The other way round: for every row of the pool, the anchors that chose it.
-        order = index.flatten().argsort(stable=True)
-        count = index.flatten().bincount(minlength=len(pool))
-        to_pool = embedding_bag(
-            order // index.shape[1],
-            anchors,
-            count.cumsum(0) - count,
-            per_sample_weights=weights.flatten()[order],
-            mode="sum",
-        )
-        return to_anchors, to_pool, None
 
 
 def own_generator(device: torch.device) -> torch.Generator:

@@ -168,8 +168,8 @@ class PatchInfoNCE(Objective):
         targets: list[Tensor] = []
         pools: list[Tensor] = []
         negatives: list[Tensor] = []
-        # pyright: ignore
-        for step, weight in enumerate(predictor.weight.chunk(self.steps), start=1):
+        weights = predictor.weight.chunk(self.steps)  # pyright: ignore
+        for step, weight in enumerate(weights, start=1):
             distance = step + self.skip
             anchors.append(as_rows(context[:, :, :-distance]))
             targets.append(linear(as_rows(z[:, :, distance:]), weight))

@@ -196,9 +196,9 @@ class LightningWalk(LightningModule):
             )
         refuse_precision(self.trainer.precision)
         if not self.monitors_checked:
-            validates = self.trainer.limit_val_batches != 0
-            # pyright: ignore
-            for line in require_monitors(self, self.trainer.callbacks, self._datamodule, validates):
+            trainer: Any = self.trainer
+            validates = trainer.limit_val_batches != 0
+            for line in require_monitors(self, trainer.callbacks, self._datamodule, validates):
                 say(line)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

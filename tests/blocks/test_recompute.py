@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.growth import held_megabytes
 from benchmarks.live_bytes import LiveBytes
-from benchmarks.ways import BASELINE, OURS, UNITS, VIEWS, add_arguments
+from benchmarks.ways_to_train import BASELINE, OURS, UNITS, VIEWS, add_arguments
 from blocklearn import BlockwiseModule, UserError
 from blocklearn.backbones.stage import Stage
 from blocklearn.blocks import finite

@@ -5,7 +5,8 @@ import torch
 from small import assert_same_value_and_gradient
 from torch import Tensor
 
-from blocklearn.objectives.infonce import contrast, indexed_products
+from blocklearn.kernels.indexed_products import indexed_products
+from blocklearn.objectives.infonce import contrast
 
 
 def doubles(*shape: int) -> Tensor:
