@@ -8,6 +8,10 @@ from types import ModuleType
 from typing import Any
 
 MOVED = {  # within the package, since 0.2
+    "Sequential": "SequentialSchedule",
+    "Simultaneous": "SimultaneousSchedule",
+    "blocks.schedule.Sequential": "training.schedule.SequentialSchedule",
+    "blocks.schedule.Simultaneous": "training.schedule.SimultaneousSchedule",
     "arguments": "cli.parser",
     "blocks.backbone": "backbones.create",
     "blocks.bare": "blocks.without_objectives",

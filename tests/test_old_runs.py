@@ -79,7 +79,7 @@ def test_its_configuration_means_what_it_meant(capsys: pytest.CaptureFixture[str
     assert model["network"]["backbone_kwargs"]["channels"] == [8, 8, 16, 16]
     assert model["network"]["channels_last"] is True
     assert model["update"]["accumulate_batches"] == 2
-    assert model["schedule"]["class_path"] == "blocklearn.training.schedule.Sequential"
+    assert model["schedule"]["class_path"].endswith("training.schedule.SequentialSchedule")
     assert model["per_block"]["block1"] == {"noise": "all", "lr_factor": 1.0}
     assert model["per_block"]["block2"]["projector"]["init_args"] == {"widths": [8, 8]}
     assert model["per_block"]["block3"]["stop_epoch"] == 1

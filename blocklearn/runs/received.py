@@ -145,7 +145,7 @@ def _own_parts() -> set[str]:
         for part in _subclasses(base)
         if part.__module__.split(".")[:2] in (["blocklearn", package] for package in PACKAGES)
     }
-    own = {"blocklearn.blocks.settings.BlockSettings"}  # of `per_block`
+    own = {"blocklearn.blocks.settings.BlockSettings", "blocklearn.BlockSettings"}  # `per_block`
     return set(found) | canonical | deeper | own
 
 

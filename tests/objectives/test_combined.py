@@ -1,11 +1,13 @@
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
-from small import small_batch
+from small import small_batch, small_data, small_network, small_trainer
 
 from blocklearn import (
     Combined,
+    ExpandPooling,
     GlobalPooling,
     JointEmbedding,
     Projector,
@@ -13,6 +15,7 @@ from blocklearn import (
     StageSpec,
     Supervised,
 )
+from blocklearn.interop.trained_weights import read_trained
 from blocklearn.objectives.objective import LocalBatch
 
 SPEC = StageSpec("layer2", channels=6, stride=8)
@@ -64,3 +67,22 @@ def test_weights_that_do_not_fit_are_refused(weights: list[float]) -> None:
 def test_no_objectives_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one objective"):
         Combined(SPEC, [])
+
+
+def test_the_heads_of_all_parts_are_published_and_exported(tmp_path: Path) -> None:
+    """Of two of one kind the later one is named after its part."""
+    pooling = partial(ExpandPooling, width=12)
+    embedding = partial(JointEmbedding, pooling=pooling, projector=partial(Projector, widths=[8]))
+    tagged = partial(Supervised, num_classes=4, pooling=partial(ExpandPooling, width=10))
+    network = small_network(objective=partial(Combined, objectives=[tagged, embedding]))
+    kinds = [spec.kind for spec in network.feature_specs()[:3]]
+    assert kinds == ["raw", "head", "jointembedding_head"]
+    trainer = small_trainer(tmp_path, max_steps=1)
+    trainer.fit(network, datamodule=small_data())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    heads = read_trained(tmp_path / "last.ckpt").heads
+    assert list(heads) == ["layer1", "layer2", "layer3", "layer4"]
+    parts = network.walked[0].objective.parts
+    assert torch.equal(heads["layer1"]["conv.weight"], parts["supervised"].pooling.conv.weight)
+    name = "jointembedding_head.conv.weight"
+    assert torch.equal(heads["layer1"][name], parts["jointembedding"].pooling.conv.weight)
