@@ -23,7 +23,18 @@ OF_THE_TRAINER = (  # plain values that an evaluation shares with its training r
     "deterministic",
     "benchmark",
 )
-PACKAGES = ("backbones", "blocks", "criteria", "data", "heads", "objectives", "optim", "training")
+PACKAGES = (
+    "backbones",
+    "blocks",
+    "criteria",
+    "data",
+    "evaluation",
+    "heads",
+    "metrics",
+    "objectives",
+    "optim",
+    "training",
+)
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
@@ -109,18 +120,29 @@ def _own_parts() -> set[str]:
     from torch import nn
 
     import blocklearn
+    import blocklearn.criteria
     import blocklearn.data
+    import blocklearn.evaluation
+    import blocklearn.metrics
     import blocklearn.objectives
     import blocklearn.optim
     from blocklearn.blocks.noise import Noise
     from blocklearn.data.datamodule import KeyedDataModule
     from blocklearn.data.view_recipe import ViewRecipe
+    from blocklearn.evaluation import Evaluation
     from blocklearn.optim.warmup_cosine import LRSchedule
     from blocklearn.training.block_metric import BlockMetric
     from blocklearn.training.execution import Execution
     from blocklearn.training.schedule import Schedule
 
-    rooms = (blocklearn.data, blocklearn.objectives, blocklearn.optim)
+    packages = (
+        blocklearn.criteria,
+        blocklearn.data,
+        blocklearn.evaluation,
+        blocklearn.metrics,
+        blocklearn.objectives,
+        blocklearn.optim,
+    )
     bases = (
         nn.Module,
         torch.optim.Optimizer,
@@ -131,12 +153,13 @@ def _own_parts() -> set[str]:
         LRSchedule,
         BlockMetric,
         Execution,
+        Evaluation,
     )
     found = {
-        f"{room.__name__}.{name}": part
-        for room in (*rooms, blocklearn, torch.optim)
-        for name in getattr(room, "__all__", None) or vars(room)
-        if isinstance(part := getattr(room, name, None), type) and issubclass(part, bases)
+        f"{package.__name__}.{name}": part
+        for package in (*packages, blocklearn, torch.optim)
+        for name in getattr(package, "__all__", None) or vars(package)
+        if isinstance(part := getattr(package, name, None), type) and issubclass(part, bases)
     }
     canonical = {f"{part.__module__}.{part.__qualname__}" for part in found.values()}
     deeper = {

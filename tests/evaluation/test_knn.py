@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,15 @@ def test_it_is_chosen_by_its_name_and_ends_in_a_table_a_picture_and_figures(
     assert (tmp_path / "knn" / "accuracy_by_block.png").is_file()
     assert main(["compare", f"a={tmp_path / 'knn'}", "--out", str(tmp_path / "c.png")]) == 0
     assert "k = 20 accuracy in % (* best)" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", ["KNN", "FineTune", "LinearProbe", "blocklearn.evaluation.KNN"])
+def test_it_is_chosen_beside_a_checkpoints_own_configuration(tmp_path: Path, name: str) -> None:
+    """Which names no class that is not known; those of evaluations are."""
+    run = shutil.copytree(Path(__file__).parents[1] / "old" / "run_0.1", tmp_path / "run")
+    checkpoint = f"--model.checkpoint={run / 'checkpoints' / 'last.ckpt'}"
+    quick = ["--probe.epochs=1", "--data.num_workers=0", "--wandb.mode=disabled"]
+    assert main(["test", checkpoint, f"--evaluation={name}", *quick]) == 0
 
 
 @pytest.mark.parametrize("wrong", [{"k": []}, {"k": [0]}, {"temperature": 0.0}, {"batch_size": 0}])
