@@ -156,6 +156,14 @@ def test_lists_on_a_command_line_become_settings_of_blocks(
     assert "lr_factors -> per_block: {block1: {lr_factor: ...}, ...}" in capsys.readouterr().err
 
 
+def test_a_moved_flag_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    args = locate_configs(["fit", "--model.small_stem", "true", "--model.compile=false"]).args
+    assert "--model.network.small_stem" in args
+    assert "--model.network.compile=false" in args
+    told = capsys.readouterr().err
+    assert "since 0.2 written so: --model.small_stem -> --model.network.small_stem; " in told
+
+
 def test_old_modules_are_found_at_their_new_places() -> None:
     from blocklearn.blocks.schedule import Sequential  # pyright: ignore[reportMissingImports]
     from blocklearn.objectives.barlow_twins import BarlowTwins  # pyright: ignore

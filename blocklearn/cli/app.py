@@ -136,12 +136,12 @@ class BlocklearnCLI(LightningCLI):
                 "--split", type=str, default="all", help="Of the data: all, train, test, ..."
             )
         parser.add_class_arguments(ProbeSettings, "probe")
-        if self.arguments[0] == "test":
-            parser.add_argument(
-                "--evaluation",
-                type=Evaluation | None,
-                help="LinearProbe (the default), FineTune, FrameProbe, KNN, or a class path.",
-            )
+        parser.add_argument(
+            "--evaluation",
+            type=Evaluation | None,
+            help="What test does: LinearProbe (the default), FineTune, FrameProbe, KNN, or a class "
+            "path.",
+        )
         parser.add_class_arguments(WandbSettings, "wandb")
 
     def parse_arguments(self, parser: Any, args: Any) -> None:

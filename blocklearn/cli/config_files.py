@@ -108,11 +108,12 @@ def _renewed_flags(args: list[str]) -> list[str]:
     """Flags of an earlier version as they are written now."""
     new: list[str] = []
     lists: dict[str, Any] = {}
+    moved: list[str] = []
     words = iter(_one_word(args))
     for word in words:
         flag, equals, value = word.partition("=")
         name = flag.removeprefix("--model.")
-        if not flag.startswith("--model."):
+        if not flag.startswith("--"):
             new.append(word)
         elif name in LISTS and (equals or name not in SAME_NAME):
             text = value if equals else next(words, "null")
@@ -123,10 +124,13 @@ def _renewed_flags(args: list[str]) -> list[str]:
                 new.append(word)
         else:
             new.append(renewed_flag(word))
+            if new[-1] != word:
+                now = new[-1].partition("=")[0]
+                moved.append(f"{word} -> {new[-1]}" if now == flag else f"{flag} -> {now}")
     changed, told = renewed({name: value for name, value in lists.items() if value is not None})
     if lists:
         new.append(f"--model.per_block={json.dumps(changed.get('per_block'))}")
-    tell([f"model: {line}" for line in told])
+    tell([*moved, *(f"model: {line}" for line in told)])
     return new
 
 

@@ -12,7 +12,7 @@ import yaml
 from blocklearn.blocks.old_arguments import renewed_config
 from blocklearn.runs.strict_yaml import read_yaml
 
-SECTIONS = ("seed_everything", "model", "data", "probe", "wandb")
+SECTIONS = ("seed_everything", "model", "data", "probe", "evaluation", "wandb")
 OF_THE_TRAINER = (  # plain values that an evaluation shares with its training run
     "accelerator",
     "devices",
