@@ -16,6 +16,7 @@ from lightning.pytorch import Trainer, seed_everything
 
 from benchmarks.rows import Row, in_turns, run_rows
 from blocklearn import BlockwiseModule, ExpandPooling, JointEmbedding, Projector, SequentialSchedule
+from blocklearn.blocks.settings import NetworkOptions
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data import Digits, ImageFolder, SmallImageViews
 
@@ -35,8 +36,7 @@ def train(way: str, settings: argparse.Namespace) -> dict[str, torch.Tensor]:
         objective,
         "resnet18",
         schedule=SequentialSchedule(),
-        backbone_kwargs=kwargs,
-        channels_last=True,
+        network=NetworkOptions(backbone_kwargs=kwargs, channels_last=True),
     )
     own = {
         "fixed_views": True,

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.rows import Row, run_rows
 from blocklearn import Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
+from blocklearn.blocks.settings import NetworkOptions
 from blocklearn.callbacks.progress_bar import BlockProgressBar
 from blocklearn.reporting.loggers import MetricsCSV
 from blocklearn.training.contract import Carried, Clock
@@ -104,7 +105,7 @@ def measure(settings: argparse.Namespace) -> list[Row]:
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
     small = {"layers": [1, 1, 1, 1], "channels": [32, 48, 64, 96], "output_stride": 8}
-    digits = {"backbone": "resnet18", "backbone_kwargs": small, "channels_last": True}
+    digits = {"backbone": "resnet18", "network": NetworkOptions(small, channels_last=True)}
     cases = [
         (
             "P4 digits",

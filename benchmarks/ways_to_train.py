@@ -18,6 +18,7 @@ from blocklearn import (
     JointEmbedding,
     Projector,
 )
+from blocklearn.blocks.settings import NetworkOptions
 from blocklearn.training.contract import Carried, Clock
 from blocklearn.training.update_rule import UpdateRule
 
@@ -64,8 +65,10 @@ def build(way: str, settings: argparse.Namespace, optimizer: Any = SMALL_LARS) -
         noise="all" if way != BASELINE and settings.noise else "none",
         optimizer=optimizer,
         recompute=RECOMPUTE.get(way, "nothing"),  # pyright: ignore
-        channels_last=settings.channels_last,
-        compile=settings.compile and way not in (BASELINE, PLAIN),
+        network=NetworkOptions(
+            channels_last=settings.channels_last,
+            compile=settings.compile and way not in (BASELINE, PLAIN),
+        ),
     )
 
 
