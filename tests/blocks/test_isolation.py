@@ -1,17 +1,20 @@
 """Invariants 1 and 2: no gradient crosses a border, and no graph outlives its block's turn."""
 
 import weakref
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from small import small_batch, small_network
+from small import OBJECTIVE, small_batch, small_network
 from torch import Tensor
 
-from blocklearn import Batch, BlockwiseModule
+from blocklearn import Batch, BlockwiseModule, JointEmbedding, UserError
 from blocklearn.evaluation.isolation import measure_reach
+from blocklearn.objectives import LocalBatch, ObjectiveOutput
 from blocklearn.runs.run_folder import find_config
 from blocklearn.training.contract import Carried, Clock
 
@@ -112,3 +115,45 @@ def test_no_tensor_saved_for_a_blocks_backward_lives_when_the_next_block_runs() 
             carried = output.carried
     assert len(saved) > 100
     assert alive_at_start == [0, 0, 0, 0]
+
+
+class Leaky(JointEmbedding):
+    """Hands its features on with their graph, and learns from what it receives."""
+
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
+        output = super().forward(local)
+        extra = sum(view.mean() for view in local.received.get("nested", {}).get("views", ()))
+        kept = {"nested": {"views": [view * 2 for view in local.features]}, "number": 3}
+        return ObjectiveOutput(output.loss + extra, output.metrics, kept)
+
+
+def test_what_an_objective_hands_on_has_no_graph_whatever_it_had() -> None:
+    network = small_network(objective=partial(Leaky, **OBJECTIVE.keywords))
+    reach = measure_reach(network, small_batch())
+    assert not any(row.leaks_into for row in reach)
+    batch = small_batch()
+    handed_on = network.walked[0].local_step(Carried(batch.views), batch).carried
+    assert handed_on.extras["number"] == 3
+    assert not any(view.requires_grad for view in handed_on.extras["nested"]["views"])
+    with_graph = Carried(
+        handed_on.views, {"nested": {"views": [v.requires_grad_() for v in handed_on.views]}}
+    )
+    network.walked[1].local_step(with_graph, batch).loss.backward()
+    assert all(view.grad is None for view in with_graph.views)
+
+
+def test_an_objective_of_before_0_2_is_refused_with_what_to_write() -> None:
+    class Before(JointEmbedding):
+        def forward(self, features: Any, batch: Any) -> Any:  # pyright: ignore
+            raise NotImplementedError
+
+    with pytest.raises(UserError, match=r"Before.forward takes features and batch, since 0.2"):
+        small_network(objective=Before)
+
+
+def test_the_proof_leaves_every_module_in_its_mode() -> None:
+    network = small_network()
+    network.walked[1].eval()
+    modes = [module.training for module in network.modules()]
+    measure_reach(network, small_batch())
+    assert [module.training for module in network.modules()] == modes

@@ -9,9 +9,10 @@ import torch
 from lightning.pytorch import seed_everything
 from small import StopAt, same_weights, small_data, small_network, small_trainer, weights
 
-from blocklearn import BlockwiseModule, Patches, PatchInfoNCE, SequentialSchedule
+from blocklearn import BlockwiseModule, Patches, PatchInfoNCE, SequentialSchedule, UserError
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data.stored_views import StoredViews
+from blocklearn.objectives import LocalBatch
 
 GRID = 3
 
@@ -59,3 +60,25 @@ def test_a_run_with_cached_patches_resumes_in_mid_epoch(tmp_path: Path) -> None:
     assert same_weights(
         weights(whole), weights(train(tmp_path, CacheFrozenBlocks(), resume=tmp_path / "cut.ckpt"))
     )
+
+
+class WithImages(PatchInfoNCE):
+    needs_images = True
+
+
+class HandsOn(PatchInfoNCE):
+    def hand_on(self, local: LocalBatch) -> dict[str, Any]:
+        return {"mask": None}
+
+
+@pytest.mark.parametrize("kind", [WithImages, HandsOn])
+def test_objectives_that_need_more_than_stored_features_are_refused(
+    tmp_path: Path, kind: type[PatchInfoNCE]
+) -> None:
+    network = small_network(
+        objective=partial(kind, steps=1), schedule=SequentialSchedule(), small_stem=True
+    )
+    with pytest.raises(UserError, match=f"the {kind.__name__} of block1 needs the images or hands"):
+        small_trainer(tmp_path, callbacks=[CacheFrozenBlocks()]).fit(
+            network, datamodule=small_data(fixed_views=True, image_size=32)
+        )

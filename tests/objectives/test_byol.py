@@ -19,6 +19,7 @@ from small import (
 from blocklearn import BYOL, BlockwiseModule, Projector, UserError
 from blocklearn.evaluation.isolation import measure_reach
 from blocklearn.objectives.objective import LocalBatch
+from blocklearn.optim import ConstantLR
 from blocklearn.training.contract import Carried, Clock
 
 MLP = partial(Projector, widths=[16, 8])
@@ -61,13 +62,16 @@ def test_the_loss_is_twice_one_minus_the_cosine_in_both_directions() -> None:
 def test_the_teacher_begins_as_the_student_and_follows_it_after_every_update(
     tmp_path: Path,
 ) -> None:
-    made = network(momentum=0.75, optimizer=partial(torch.optim.SGD, lr=0.5))
+    sgd = partial(torch.optim.SGD, lr=0.5)
+    made = network(momentum=0.75, optimizer=sgd, lr_schedule=ConstantLR())
     student = [p.detach().clone() for p in made.walked[1].stages.parameters()]
     small_trainer(tmp_path, max_epochs=-1, max_steps=1).fit(made, datamodule=small_data())
     block = made.walked[1]
     teacher = list(block.objective.teacher_stages.parameters())
     for own, before, now in zip(teacher, student, block.stages.parameters(), strict=True):
         torch.testing.assert_close(own, 0.75 * before + 0.25 * now, rtol=1e-5, atol=1e-7)
+    now = list(block.stages.parameters())
+    assert any(not torch.equal(b, n) for b, n in zip(student, now, strict=True)), "it has moved"
 
 
 def test_the_momentum_rises_to_1() -> None:
