@@ -60,3 +60,17 @@ def test_the_pinned_packages_are_what_the_project_asks_for_with_a_hash_each() ->
         requirement = Requirement(asked)
         (version,) = pinned[requirement.name].specifier
         assert requirement.specifier.contains(version.version), asked
+
+
+def test_the_files_that_the_documents_name_are_there() -> None:
+    root = Path(__file__).parents[1]
+    pages = [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")]
+    named = re.compile(r"\b(?:tests|blocklearn|benchmarks|docs|configs)/[\w/]+\.(?:py|md|yaml)")
+    missing = {
+        f"{page.name}: {name}"
+        for page in pages
+        if page.name != "log.md"  # of its time
+        for name in named.findall(page.read_text())
+        if not (root / name).exists()
+    }
+    assert not missing
