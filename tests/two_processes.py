@@ -23,6 +23,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from blocklearn import (
+    BYOL,
     BarlowTwins,
     Batch,
     Combined,
@@ -97,6 +98,11 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
         pooling=partial(ExpandPooling, width=12, kernel_size=3),
         projector=partial(Projector, widths=[5]),
     ),
+    "byol": partial(
+        BYOL,
+        projector=partial(Projector, widths=[6, 5]),
+        predictor=partial(Projector, widths=[6, 5]),
+    ),
     "combined": partial(
         Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]
     ),
@@ -143,10 +149,11 @@ def batch_of_maps() -> Batch:
 
 def learn(objective: Callable[..., nn.Module]) -> dict[str, Any]:
     torch.manual_seed(0)
-    module = objective(SPEC).double()
+    module: Any = objective(SPEC).double()
+    module.bind(())
     synchronise_norms(module)
     batch = batch_of_maps()
-    loss, metrics, _ = module(LocalBatch(batch.views, batch))
+    loss, metrics, _ = module(LocalBatch(batch.views, batch, batch.views))
     loss.backward()
     average_gradients(module.parameters())
     return {
