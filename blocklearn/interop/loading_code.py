@@ -7,6 +7,7 @@ from torch import nn
 
 from blocklearn.backbones import PreActResNet, SpeechEncoder
 from blocklearn.backbones.create import create_backbone
+from blocklearn.backbones.input_spec import input_of
 from blocklearn.interop.timm_folder import fits_timm
 from blocklearn.interop.trained_weights import torchvision_twin
 from blocklearn.weights.checkpoint import EXPORTED
@@ -51,6 +52,11 @@ def own_encoder(structure: NetworkStructure) -> type[nn.Module] | None:
     blocklearn is imported."""
     made = type(_on_meta(structure, small_stem=False))
     return made if issubclass(made, (PreActResNet, SpeechEncoder)) else None
+
+
+def takes_sound(structure: NetworkStructure) -> bool:
+    """Whether the backbone reads sound rather than images."""
+    return input_of(_on_meta(structure, small_stem=False).modules()).kind == "sound"
 
 
 def torchvision_code(structure: NetworkStructure) -> str:

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from blocklearn.backbones import SpeechEncoder
 from blocklearn.interop.input_facts import input_facts
-from blocklearn.interop.loading_code import own_encoder, timm_code, torchvision_code
+from blocklearn.interop.loading_code import own_encoder, takes_sound, timm_code, torchvision_code
 from blocklearn.interop.papers import papers_of
 from blocklearn.interop.trained_weights import torchvision_twin
 from blocklearn.weights.checkpoint import EXPORTED_HEADS
@@ -88,7 +87,7 @@ def _opening(structure: NetworkStructure, papers: Mapping[str, str]) -> list[str
     """Front matter, title and what it is; of a file that does not say how it was trained, nothing
     is claimed."""
     name, blocks = structure.backbone, structure.blocks
-    sound = own_encoder(structure) is SpeechEncoder
+    sound = takes_sound(structure)
     kind, task = ("A speech", "feature-extraction") if sound else ("An image", IMAGE_TASK)
     backbone = f"- Backbone: timm `{name}`{_arguments_told(structure)}\n"
     if not blocks:
