@@ -161,6 +161,11 @@ class BlockwiseModule(LightningWalk):
             x = block(x)
         return x
 
+    @property
+    def input_spec(self) -> InputSpec:
+        """What it takes; a data module states what it makes."""
+        return input_of(self.modules())
+
     def feature_specs(self, frames: bool = False) -> list[FeatureSpec]:
         """What `stage_features`, or `frame_features`, makes, in its order."""
         return feature_specs(self.walked, frames)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from blocklearn.backbones.input_spec import InputSpec, first_convolution, input_of
+from blocklearn.backbones.input_spec import InputSpec, first_convolution
 from blocklearn.backbones.patches import Patches
 from blocklearn.backbones.stage import Stage
 from blocklearn.errors import UserError
@@ -28,6 +28,8 @@ class CutNetwork(Protocol):
     patches: Patches | None
 
     @property
+    def input_spec(self) -> InputSpec: ...
+    @property
     def walked(self) -> Sequence[Any]: ...
     def modules(self) -> Iterator[nn.Module]: ...
     def eval(self) -> Any: ...
@@ -47,7 +49,7 @@ def require_fit(network: CutNetwork, data: object, learns: bool = True) -> None:
     Raises:
         UserError: saying what fits.
     """
-    takes, makes = input_of(network.modules()), getattr(data, "input_spec", None)
+    takes, makes = network.input_spec, getattr(data, "input_spec", None)
     if makes is not None:
         _require_same_input(network, takes, makes, data)
     has = {True: "frame", False: "sample", None: None}[getattr(data, "frame_labels", None)]

@@ -16,8 +16,8 @@ ABOUT = "about.json"  # written last: a folder that holds it is complete
 
 
 class StoredViews:
-    """A folder of features, one file a view, and labels. An item is one sample's `Batch`, read from
-    the disk when it is asked for.
+    """A folder of features, one file per view, and labels. An item is one sample's `Batch`, read
+    from the disk when it is asked for.
 
     Args:
         folder: that `store_views` wrote.

@@ -14,8 +14,8 @@ from blocklearn.distributed.sync_norm import synchronise_norms
 
 class IsolatedStrategy(DDPStrategy):
     """Launches and connects processes as `DDPStrategy` does, with its arguments, but wraps nothing
-    in DistributedDataParallel, which expects one backward pass a step where the walk makes one a
-    block. Instead:
+    in DistributedDataParallel, which expects one backward pass per step where the walk makes one
+    per block. Instead:
 
     - weights and buffers start as rank 0's;
     - every BatchNorm is synchronised, always, so `sync_batchnorm` has nothing left to do;

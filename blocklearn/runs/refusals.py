@@ -143,8 +143,8 @@ def listed(parts: Any) -> list[Any]:
 
 def other_strategy(name: str) -> UserError:
     return UserError(
-        f"trainer.strategy: {name} expects one backward pass a step, blockwise training makes one "
-        "a block: leave --trainer.strategy alone, several --trainer.devices are enough"
+        f"trainer.strategy: {name} expects one backward pass per step, blockwise training makes "
+        "one per block: leave --trainer.strategy alone, several --trainer.devices are enough"
     )
 
 

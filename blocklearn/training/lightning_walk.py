@@ -190,7 +190,7 @@ class LightningWalk(LightningModule):
         strategy = self.trainer.strategy
         if not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
             raise UserError(
-                f"trainer.strategy: {type(strategy).__name__} expects one backward pass a step, "
+                f"trainer.strategy: {type(strategy).__name__} expects one backward pass per step, "
                 "blockwise training makes one per block: leave --trainer.strategy alone; in "
                 "Python pass strategy=blocklearn.IsolatedStrategy()"
             )

@@ -1,4 +1,4 @@
-"""Callbacks of Lightning's that do not know several optimizers a step, and what does their job
+"""Callbacks of Lightning's that do not know several optimizers per step, and what does their job
 here."""
 
 from collections.abc import Iterable

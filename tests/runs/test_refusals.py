@@ -166,10 +166,10 @@ BROKEN: list[tuple[list[str], str]] = [
     (["--trainer.precision=16-true"], "trainer.precision: 16-true would let"),
     (["--trainer.precision=half"], 'Parser key "trainer.precision"'),
     (["--trainer.precision=transformer-engine"], "trainer: Requirement 'transformer_engine"),
-    (["--trainer.strategy=ddp"], "trainer.strategy: ddp expects one backward pass a step"),
+    (["--trainer.strategy=ddp"], "trainer.strategy: ddp expects one backward pass per step"),
     (
         ["--trainer.strategy=lightning.pytorch.strategies.DDPStrategy"],
-        "DDPStrategy expects one backward pass a step",
+        "DDPStrategy expects one backward pass per step",
     ),
     (["--trainer.strategy=nonsense"], "trainer.strategy: nonsense expects one backward pass"),
     (["--trainer.barebones=true"], "trainer.barebones: it leaves out checkpoints and logs"),

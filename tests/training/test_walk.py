@@ -373,7 +373,7 @@ def test_a_curve_without_an_end_is_refused(tmp_path: Path) -> None:
     [
         (
             {"strategy": DDPStrategy(), "precision": "32-true"},
-            "DDPStrategy expects one backward pass a step",
+            "DDPStrategy expects one backward pass per step",
         ),
         ({"strategy": SingleDeviceStrategy("cpu"), "precision": "16-mixed"}, "use bf16-mixed"),
     ],
