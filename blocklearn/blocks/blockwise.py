@@ -11,6 +11,7 @@ from torch.optim import AdamW
 
 from blocklearn.backbones.create import create_backbone
 from blocklearn.backbones.cut import Grouping, cut_backbone, group_stages
+from blocklearn.backbones.input_spec import InputSpec, input_of
 from blocklearn.backbones.stage import Stage, StageSpec
 from blocklearn.batch import Batch
 from blocklearn.blocks.block import Block
