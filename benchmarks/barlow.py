@@ -37,9 +37,8 @@ def there_and_back(criterion: Criterion, views: list[torch.Tensor]) -> None:
 def peak_growth(name: str, form: str, settings: argparse.Namespace) -> float:
     """In MB, in this process."""
     criterion = CRITERIA[name](form=form)
-    there_and_back(
-        criterion, [torch.randn(4, 8, requires_grad=True) for _ in range(2)]
-    )  # what torch itself needs
+    # what torch itself needs
+    there_and_back(criterion, [torch.randn(4, 8, requires_grad=True) for _ in range(2)])
     views = embeddings(settings)
     before = peak_megabytes()
     there_and_back(criterion, views)

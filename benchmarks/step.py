@@ -46,9 +46,8 @@ def measure_way(way: str, settings: argparse.Namespace) -> dict[str, float]:
     network = build(way, settings).to(device)
     optimizers = build_optimizers(network)
     tiny = random_batch(settings, 2, settings.image_size // 4, device)
-    one_step(
-        network, optimizers, tiny, 0, keep_graphs=way == PLAIN
-    )  # what libraries set up once counts for nobody
+    # what libraries set up once counts for nobody
+    one_step(network, optimizers, tiny, 0, keep_graphs=way == PLAIN)
     batch = random_batch(settings, settings.batch_size, settings.image_size, device)
     before, seconds = start_of_peak(device), []
     for step in range(settings.steps + 1):
@@ -65,9 +64,8 @@ def start_of_peak(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 2**20
-    Path("/proc/self/clear_refs").write_text(
-        "5"
-    )  # Linux: the peak of the resident set begins at what it is now
+    # Linux: the peak of the resident set begins at what it is now
+    Path("/proc/self/clear_refs").write_text("5")
     return megabytes_of("VmRSS")
 
 

@@ -47,9 +47,8 @@ def inputs(model: dict[str, Any], network: BlockwiseModule) -> list[Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor that is not a leaf"
-)  # which the compiler looks at
+# which the compiler looks at
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("name", networks())
 def test_every_shipped_network_runs_compiled_at_changing_sizes(name: str) -> None:
     """Case 9: stages of other widths looked like one function of changing shapes."""

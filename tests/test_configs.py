@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from blocklearn import BlockwiseModule, UserError
 from blocklearn.cli.app import BlocklearnCLI
 from blocklearn.cli.config_files import locate_configs
+from blocklearn.cli.parser import prepare_parsing
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.evaluation import Evaluation
 from blocklearn.evaluation.probe_settings import ProbeSettings
@@ -36,6 +37,7 @@ def parser() -> ArgumentParser:
     import blocklearn.objectives
     import blocklearn.optim  # noqa: F401
 
+    prepare_parsing()
     made = ArgumentParser()
     made.add_argument("--config", action="config")
     made.add_argument("--seed_everything", type=int)
@@ -124,9 +126,8 @@ def test_a_sweep_asks_for_nothing_that_its_recipe_refuses(path: Path) -> None:
     assert all(len(options) > 1 for options in values.values())
     for name, options in values.items():
         for option in options:
-            parsed = parser().parse_args(
-                ["--config", str(recipe), f"--{name}={option}"]
-            )  # as wandb's agent says it
+            # as wandb's agent says it
+            parsed = parser().parse_args(["--config", str(recipe), f"--{name}={option}"])
             assert parsed.model.backbone == yaml.safe_load(recipe.read_text())["model"]["backbone"]
 
 

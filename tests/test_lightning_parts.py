@@ -290,9 +290,8 @@ REFUSED: dict[str, Any] = {
 }
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*fit.ckpt_path="
-)  # of a second callback that keeps checkpoints
+# of a second callback that keeps checkpoints
+@pytest.mark.filterwarnings("ignore:.*fit.ckpt_path=")
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_callback_that_cannot_work_names_what_does_the_job_before_it_does_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -7,13 +7,14 @@ from blocklearn.errors import UserError
 
 MOST = 1_000_000  # for a single number: layers, channels, pixels
 MOST_VALUES = 10_000
+# they read files
 FORBIDDEN = (
     "checkpoint_path",
     "pretrained",
     "pretrained_cfg",
     "pretrained_cfg_overlay",
     "cache_dir",
-)  # they read files
+)
 
 
 def require_plain_arguments(arguments: Mapping[str, Any]) -> None:

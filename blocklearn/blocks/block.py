@@ -149,9 +149,8 @@ class Block(LightningWalk):
         learns = self.noise and self.training
         noise = partial(self._add_noise, keys=(*keys, self.index, number)) if learns else None
         x, stages = inputs[number], self.trained_stages
-        with keyed_randomness(
-            *keys, self.index, number, STAGES_STREAM
-        ):  # dropout, stochastic depth
+        # dropout, stochastic depth
+        with keyed_randomness(*keys, self.index, number, STAGES_STREAM):
             if not self.lends:
                 x = walk(stages, x, noise)
                 return ViewFeatures(x, x.detach())

@@ -76,9 +76,8 @@ class CacheFrozenBlocks(Callback):
                 )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.on_train_epoch_start(
-            trainer, pl_module
-        )  # a run that is resumed in mid-epoch does not start one
+        # a run that is resumed in mid-epoch does not start one
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, BlockwiseModule):

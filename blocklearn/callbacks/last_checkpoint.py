@@ -32,9 +32,8 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if _ends_here(
-            trainer
-        ):  # the hooks of an epoch's end, which Lightning calls next, take the part for a whole
+        # the hooks of an epoch's end, which Lightning calls next, take the part for a whole
+        if _ends_here(trainer):
             self.save(trainer)
             return
         # Processes save together or not at all, and their clocks differ; asking at every batch

@@ -18,6 +18,7 @@ from blocklearn.runs.strict_yaml import read_yaml
 
 DEFAULT_CONFIG = "bt_digits.yaml"
 SAME_NAME = {"noise", "recompute"}  # lists before 0.2, single values now
+BY_VALUE = {"--probe.finetune", "--model.schedule", *(f"--model.{name}" for name in LISTS)}
 CONFIG_FLAGS = ("--config", "-c")
 OF_SETTINGS = {"trainer", "model", "probe", "wandb"}
 SECTIONS = (
@@ -66,39 +67,40 @@ def locate_configs(args: list[str]) -> Command:
     """
     args = _renewed_flags(args)
     located: list[str] = []
-    named: list[Path] = []
+    named: dict[Path, dict[str, Any]] = {}  # with what they hold
     expects_name = False
     for arg in args:
         flag, equals, name = arg.partition("=")
         if expects_name or (flag in CONFIG_FLAGS and equals):
-            named.append(find_config(arg if expects_name else name))
-            content = _renewed_text(named[-1]) or str(named[-1])
+            path = find_config(arg if expects_name else name)
+            named[path] = read_yaml(path)
+            content = _renewed_text(path, named[path]) or str(path)
             located.append(content if expects_name else f"--config={content}")
         else:
             located.append(arg)
         expects_name = arg in CONFIG_FLAGS
     if args[0] not in TRAINER_VERBS or {"-h", "--help"} & set(args):
-        return Command(located, None, named)
-    sections = {name for path in named for name in _sections(path)}
+        return Command(located, None, list(named))
+    sections = {name for path, content in named.items() for name in _sections(path, content)}
     if "model" in sections:
-        return Command(located, None, named)
+        return Command(located, None, list(named))
     received = _config_of_run(args)
     if named and not received:
         raise UserError(
-            f"{named[-1].name} says nothing of a model: name a trained one with "
+            f"{list(named)[-1].name} says nothing of a model: name a trained one with "
             "--model.checkpoint, or a recipe with another --config before it"
         )
-    _sections(received or _default_config(args))
-    located.insert(
-        1, f"--config={received_settings(received) if received else find_config(DEFAULT_CONFIG)}"
-    )
-    return Command(located, received, named)
+    if received:
+        _sections(received, read_yaml(received))
+        located.insert(1, f"--config={received_settings(received)}")
+    else:
+        located.insert(1, f"--config={_default_config(args)}")
+    return Command(located, received, list(named))
 
 
-def _renewed_text(path: Path) -> str | None:
+def _renewed_text(path: Path, content: dict[str, Any]) -> str | None:
     """A configuration of an earlier version, as it is written now; None where nothing is to be
     changed. What to write is said once."""
-    content = read_yaml(path)
     new, told = renewed_config(content)
     tell([f"{path.name}: {line}" for line in told])
     return None if new == content else yaml.safe_dump(new, sort_keys=False)
@@ -109,19 +111,12 @@ def _renewed_flags(args: list[str]) -> list[str]:
     new: list[str] = []
     lists: dict[str, Any] = {}
     moved: list[str] = []
-    words = iter(_one_word(args))
-    for word in words:
+    for word in _one_word(args):
         flag, equals, value = word.partition("=")
-        name = flag.removeprefix("--model.")
-        if not flag.startswith("--"):
-            new.append(word)
-        elif name in LISTS and (equals or name not in SAME_NAME):
-            text = value if equals else next(words, "null")
-            read = yaml.safe_load(text)
-            if isinstance(read, list) or name not in SAME_NAME:
-                lists[name] = read
-            else:
-                new.append(word)
+        name = flag.removeprefix("--model.") if flag.startswith("--model.") else ""
+        read = yaml.safe_load(value) if equals and name in LISTS else None
+        if isinstance(read, list) or (name in LISTS and name not in SAME_NAME):
+            lists[name] = read
         else:
             new.append(renewed_flag(word))
             if new[-1] != word:
@@ -138,20 +133,19 @@ def _one_word(args: list[str]) -> list[str]:
     """`--probe.finetune true` as `--probe.finetune=true`, for what is renewed by its value."""
     new: list[str] = []
     for arg in args:
-        if new and new[-1] in ("--probe.finetune", "--model.schedule"):
+        if new and new[-1] in BY_VALUE:
             new[-1] += f"={arg}"
         else:
             new.append(arg)
     return [arg for arg in new if arg not in ("--probe.finetune=false", "--probe.finetune=False")]
 
 
-def _sections(config: Path) -> set[str]:
+def _sections(config: Path, content: dict[str, Any]) -> set[str]:
     """The names of a configuration's sections.
 
     Raises:
         UserError: for one that there is not, with the nearest that there is.
     """
-    content = read_yaml(config)
     for name in OF_SETTINGS & content.keys():
         if not isinstance(content[name], (dict, type(None))):
             raise UserError(

@@ -27,10 +27,9 @@ TRIED = tuple(f"- {words}" for words in ("Expected", "Does not validate", "Not a
 
 def forget_defaults_of_exchanged_classes() -> None:
     """Where a class is exchanged for another, jsonargparse keeps those arguments that the new one
-    takes too, defaults
-    included: `--data.recipe SmallImageViews` would crop as the recipe before it. Afterwards what
-        was set stays, and what
-    was only a default gives way to the new class's own. There is no public setting for it."""
+    takes too, defaults included: `--data.recipe SmallImageViews` would crop as the recipe before
+    it. Afterwards what was set stays, and what was only a default gives way to the new class's own.
+    There is no public setting for it."""
     keep = _typehints.discard_init_args_on_class_path_change
 
     def keep_what_was_set(parser_or_action: Any, before: Any, value: Any) -> None:
@@ -44,21 +43,13 @@ def forget_defaults_of_exchanged_classes() -> None:
             defaults = _typehints.ActionTypeHint.get_class_parser(
                 before["class_path"], extra
             ).get_defaults()
-            for name in list(
-                vars(before["init_args"])
-            ):  # a part within the part stays or goes as a whole
+            # a part within the part stays or goes as a whole
+            for name in list(vars(before["init_args"])):
                 if name in defaults and _plain(defaults[name]) == _plain(before["init_args"][name]):
                     before["init_args"].pop(name)
         keep(parser_or_action, before, value)
 
     _typehints.discard_init_args_on_class_path_change = keep_what_was_set
-
-
-def serialise_null_among_classes() -> None:
-    """In a list of classes, as `projectors` is, jsonargparse writes null as a text that it cannot
-    read again."""
-    serialise = _typehints.serialize_as_import_path
-    _typehints.serialize_as_import_path = lambda value: None if value is None else serialise(value)
 
 
 def write_names_of_enums() -> None:
@@ -154,5 +145,4 @@ def prepare_parsing() -> None:
     functions of it are replaced, so its version is bounded in pyproject.toml."""
     set_parsing_settings(instantiate_subclass_spec_in_any=False)  # `backbone_kwargs` are plain data
     forget_defaults_of_exchanged_classes()
-    serialise_null_among_classes()
     write_names_of_enums()

@@ -95,9 +95,8 @@ def _walk(
     """`real` is the folder without links on the way to it, `above` are those of the folders that
     led here."""
     entries = _data_in(folder)
-    if len(above) > 1 and _is_run(
-        {entry.name for entry in entries}
-    ):  # below the folder that was asked for
+    # below the folder that was asked for
+    if len(above) > 1 and _is_run({entry.name for entry in entries}):
         return
     for entry in entries:
         if _is_folder(entry):

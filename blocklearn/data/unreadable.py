@@ -100,9 +100,8 @@ class UnreadableSamples:
     def _added(self, name: str, reason: str) -> dict[str, str]:
         try:
             listed = self.list.add(name, reason) if self.list else {}
-        except (
-            OSError
-        ):  # a full disk is no reason to stop for one sample: the count is then this process' own
+        # a full disk is no reason to stop for one sample: the count is then this process' own
+        except OSError:
             listed = {}
         return {name: reason} | listed | self._noted
 

@@ -60,9 +60,8 @@ class UnreadableList:
             return {}
 
     def _opened(self, flags: int) -> io.FileIO:
-        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(
-            os, "O_NONBLOCK", 0
-        )  # the second for a pipe in its place
+        # the second for a pipe in its place
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         handle = io.FileIO(
             self.path,
             "r+" if flags & os.O_RDWR else "r",

@@ -99,9 +99,7 @@ class Evaluation(ABC):
     def full_title(self, target: str | None = None) -> str:
         """What table and picture are called; `target` says which of several labellings was
         learned."""
-        told = f"{self.title} ({target})" if target else self.title
-        part = self.protocol.labelled_part
-        return told if part == 1 else f"{told} with {100 * part:.3g}% of the labels"
+        return full_title(self.title, target, self.protocol.labelled_part)
 
     def name(self, target: str | None = None) -> str:
         """Of the folder of results: one per kind, target and part of the labels: `probe_speaker`,
@@ -109,3 +107,10 @@ class Evaluation(ABC):
         in these, as two learning rates do, the later one replaces the earlier one's results."""
         part = None if self.protocol.labelled_part == 1 else f"{self.protocol.labelled_part:g}"
         return "_".join(word for word in (self.kind, target, part) if word)
+
+
+def full_title(title: str, target: str | None, labelled_part: float) -> str:
+    """With what was learned, and from how much of the labels."""
+    told = f"{title} ({target})" if target else title
+    share = f" with {100 * labelled_part:.3g}% of the labels"
+    return told if labelled_part == 1 else told + share

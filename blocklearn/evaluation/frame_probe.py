@@ -34,6 +34,8 @@ class FrameClassifiers(LinearClassifiers):
     Batches are `Batch`es of whole utterances `(B, 1, L)` with labels `(B, T)`.
     """
 
+    by_frame: ClassVar[bool] = True
+
     def __init__(
         self,
         network: BlockwiseModule,
@@ -43,18 +45,10 @@ class FrameClassifiers(LinearClassifiers):
     ) -> None:
         super().__init__(network, num_classes, settings)
         self.frame_samples = frame_samples
-        self._leave_out_what_has_no_frames()
-
-    def _leave_out_what_has_no_frames(self) -> None:
-        kept = [spec.key for spec in self.network.feature_specs(frames=True)]
-        left = [spec.key for spec in self.features if spec.key not in kept]
+        kept = {spec.key for spec in self.features}
+        left = [spec.key for spec in network.feature_specs() if spec.key not in kept]
         if left:
             print(f"No value per frame, and left out: {', '.join(left)}", file=sys.stderr)
-        for parts in (self.classifiers, self.top1, self.top5):
-            for position in reversed(range(len(self.features))):
-                if self.features[position].key not in kept:
-                    del parts[position]
-        self.features = [spec for spec in self.features if spec.key in kept]
 
     def labelled_features(self, batch: Batch | Mapping[str, Tensor]) -> tuple[list[Tensor], Tensor]:
         """One `(B * T, width)` a feature, without graph, and labels `(B * T,)`.

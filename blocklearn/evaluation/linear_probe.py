@@ -33,11 +33,13 @@ class LinearClassifiers(LightningModule):
     cached features.
     """
 
+    by_frame: ClassVar[bool] = False  # only features with a value per position
+
     def __init__(self, network: BlockwiseModule, num_classes: int, settings: ProbeSettings) -> None:
         super().__init__()
         self.network = network.eval()
         self.settings = settings
-        self.features = network.feature_specs()
+        self.features = network.feature_specs(self.by_frame)
         self.classifiers = nn.ModuleList(
             self._classifier(spec.width, num_classes) for spec in self.features
         )

@@ -53,9 +53,8 @@ class GatedLayer(nn.Module):
 
     def __init__(self, channels: int, residual: bool) -> None:
         super().__init__()
-        self.vertical = nn.Conv2d(
-            channels, 2 * channels, 3
-        )  # of its kernel the row below the centre is never used
+        # of its kernel the row below the centre is never used
+        self.vertical = nn.Conv2d(channels, 2 * channels, 3)
         self.vertical_residual = nn.Conv2d(channels, 2 * channels, 1) if residual else None
         self.link = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.horizontal = nn.Conv2d(channels, 2 * channels, (1, 3), padding=(0, 1))

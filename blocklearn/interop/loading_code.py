@@ -2,13 +2,11 @@
 
 from collections.abc import Collection
 
-import torch
 from torch import nn
 
 from blocklearn.backbones import PreActResNet, SpeechEncoder
-from blocklearn.backbones.create import create_backbone
 from blocklearn.backbones.input_spec import input_of
-from blocklearn.interop.timm_folder import fits_timm
+from blocklearn.interop.timm_folder import fits_timm, on_meta
 from blocklearn.interop.trained_weights import torchvision_twin
 from blocklearn.weights.checkpoint import EXPORTED
 from blocklearn.weights.structure import NetworkStructure
@@ -26,18 +24,16 @@ def timm_code(structure: NetworkStructure, names: Collection[str]) -> str:
         structure: `BlockwiseModule.structure`.
         names: of the exported tensors.
     """
+    own = "import blocklearn.backbones\n" if own_encoder(structure) else ""
     if fits_timm(structure, names):
-        own = "import blocklearn.backbones\n" if own_encoder(structure) else ""
         return (
             f'import timm\n{own}\nmodel = timm.create_model("local-dir:.", pretrained=True)\n'
             "model.eval()\n"
         )
     arguments = "".join(f", {key}={value!r}" for key, value in structure.backbone_kwargs.items())
     stem = small_stem_code(structure)
-    needed = ("import torch\n" if stem else "") + (
-        "import blocklearn.backbones\n" if own_encoder(structure) else ""
-    )
-    strict = set(_on_meta(structure, small_stem=False).state_dict()) <= set(names)
+    needed = ("import torch\n" if stem else "") + own
+    strict = set(on_meta(structure).state_dict()) <= set(names)
     return (
         f"import timm\n{needed}from safetensors.torch import load_file\n\n"
         f'model = timm.create_model("{structure.backbone}", num_classes=0{arguments})\n{stem}'
@@ -50,13 +46,13 @@ def timm_code(structure: NetworkStructure, names: Collection[str]) -> str:
 def own_encoder(structure: NetworkStructure) -> type[nn.Module] | None:
     """The class of the backbone where it is one of blocklearn's own, which timm knows only when
     blocklearn is imported."""
-    made = type(_on_meta(structure, small_stem=False))
+    made = type(on_meta(structure))
     return made if issubclass(made, (PreActResNet, SpeechEncoder)) else None
 
 
 def takes_sound(structure: NetworkStructure) -> bool:
     """Whether the backbone reads sound rather than images."""
-    return input_of(_on_meta(structure, small_stem=False).modules()).kind == "sound"
+    return input_of(on_meta(structure).modules()).kind == "sound"
 
 
 def torchvision_code(structure: NetworkStructure) -> str:
@@ -75,9 +71,9 @@ def small_stem_code(structure: NetworkStructure) -> str:
     """The lines that change the stem of `model` for small images; empty where it is not changed."""
     if not structure.small_stem:
         return ""
-    before = dict(_on_meta(structure, small_stem=False).named_modules())
+    before = dict(on_meta(structure).named_modules())
     lines = []
-    for name, module in _on_meta(structure, small_stem=True).named_modules():
+    for name, module in on_meta(structure, small_stem=True).named_modules():
         if isinstance(module, nn.Conv2d) and module.stride != before[name].stride:
             extra = f", groups={module.groups}" if module.groups > 1 else ""
             extra += "" if module.bias is not None else ", bias=False"
@@ -92,8 +88,3 @@ def small_stem_code(structure: NetworkStructure) -> str:
         else f"model.{name} = torch.nn.{made}\n"
         for name, made in lines
     )
-
-
-def _on_meta(structure: NetworkStructure, small_stem: bool) -> nn.Module:
-    with torch.device("meta"):
-        return create_backbone(structure.backbone, False, small_stem, **structure.backbone_kwargs)

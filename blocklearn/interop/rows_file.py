@@ -37,9 +37,8 @@ class RowsFile:
         header: dict[str, object] = {"__metadata__": dict(metadata)}
         self._starts: dict[str, int] = {}
         end = 0
-        for name in sorted(
-            example, key=lambda name: (-example[name].element_size(), name)
-        ):  # aligned that way
+        # aligned that way
+        for name in sorted(example, key=lambda name: (-example[name].element_size(), name)):
             start, end = end, end + rows * self._row_bytes[name]
             shape = [rows, *example[name].shape[1:]]
             header[name] = {

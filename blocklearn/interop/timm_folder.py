@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from timm.models import save_for_hf
+from torch import nn
 
 from blocklearn.backbones.create import create_backbone
 from blocklearn.data.images.image_spec import ImageSpec
@@ -25,10 +26,15 @@ def fits_timm(structure: NetworkStructure, names: Collection[str]) -> bool:
     `forward_features` (VGG, MobileNetV3, ConvNeXt)."""
     if structure.small_stem:
         return False
-    with torch.device("meta"):
-        made = create_backbone(structure.backbone, **structure.backbone_kwargs)
+    made = on_meta(structure)
     known = hasattr(made, "pretrained_cfg")  # as all of timm's have
     return known and made.state_dict().keys() == set(names)
+
+
+def on_meta(structure: NetworkStructure, small_stem: bool = False) -> nn.Module:
+    """The backbone without memory for its weights."""
+    with torch.device("meta"):
+        return create_backbone(structure.backbone, False, small_stem, **structure.backbone_kwargs)
 
 
 def write_timm_config(

@@ -47,9 +47,8 @@ class _Noisy(torch.autograd.Function):
         generator.set_state(ctx.state)
         along = _draw(x, generator).mul_(grad).sum(ctx.axes, keepdim=True)
         freedom = x.numel() / spread.numel() - 1
-        pull = torch.where(
-            spread > 0, ctx.sigma * along / (freedom * spread), 0
-        )  # as torch.std has it for constants
+        # as torch.std has it for constants
+        pull = torch.where(spread > 0, ctx.sigma * along / (freedom * spread), 0)
         return torch.addcmul(grad, x, pull).sub_(pull * mean), None, None, None
 
 

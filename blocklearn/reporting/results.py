@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from blocklearn.errors import UserError
-from blocklearn.evaluation.evaluation import Row
+from blocklearn.evaluation import FineTune, LinearProbe
+from blocklearn.evaluation.evaluation import Row, full_title
 from blocklearn.weights.atomic_write import replacing
 
 PLACE = ("stage", "index", "feature")
@@ -116,9 +117,8 @@ def _row(row: Mapping[str, Any], names: Sequence[str]) -> Row:
 
 def _told_before(content: Mapping[str, Any]) -> dict[str, str]:
     """The evaluation that a file of blocklearn 0.1 is of."""
-    settings, target = content.get("settings", {}), content.get("target")
-    tuned = settings.get("finetune", False)
-    title = ("Fine-tuning" if tuned else "Linear probes") + (f" ({target})" if target else "")
+    settings = content.get("settings", {})
+    kind = FineTune if settings.get("finetune", False) else LinearProbe
     part = settings.get("labelled_part", 1.0)
-    share = "" if part == 1 else f" with {100 * part:.3g}% of the labels"
-    return {"evaluation": "FineTune" if tuned else "LinearProbe", "title": title + share}
+    title = full_title(kind.title, content.get("target"), part)
+    return {"evaluation": kind.__name__, "title": title}

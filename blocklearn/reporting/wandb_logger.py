@@ -122,9 +122,8 @@ class PatientWandbLogger(WandbLogger):
         self._mend()
 
     def _finish_at_exit(self) -> None:
-        self.finish(
-            failed=hasattr(sys, "last_value")
-        )  # Python's mark of an error that nobody caught
+        # Python's mark of an error that nobody caught
+        self.finish(failed=hasattr(sys, "last_value"))
 
     def _upload(self, code: int) -> None:
         seconds = max(2.0, min(END, PATIENCE - self._waited))
@@ -249,9 +248,8 @@ def first_line(error: BaseException) -> str:
 def quiet_settings() -> Any:
     """W&B's own settings: it says nothing, never waits long, and what is logged is soon on disk."""
     os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault(
-        "WANDB_ERROR_REPORTING", "false"
-    )  # the reports wait for the server when Python exits
+    # the reports wait for the server when Python exits
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     wanted = {

@@ -17,37 +17,6 @@ from blocklearn.training.monitors import require_monitors
 from blocklearn.training.schedule import require_shared_batches
 from blocklearn.training.trainer_parts import refuse_callbacks, refuse_precision
 
-LARGEST_SEED = 2**32 - 1  # NumPy's
-AT_LEAST = {
-    "num_nodes": 1,
-    "check_val_every_n_epoch": 1,
-    "log_every_n_steps": 1,
-    "min_epochs": 0,
-    "min_steps": 0,
-    "num_sanity_val_steps": -1,
-    "reload_dataloaders_every_n_epochs": 0,
-}
-PARTS = tuple(f"limit_{part}_batches" for part in ("train", "val", "test", "predict"))
-TRIED = (
-    "accelerator",
-    "devices",
-    "num_nodes",
-    "precision",
-    "fast_dev_run",
-    "max_epochs",
-    "min_epochs",
-    "max_steps",
-    "min_steps",
-    "max_time",
-    *PARTS,
-    "val_check_interval",
-    "check_val_every_n_epoch",
-    "gradient_clip_algorithm",
-    "inference_mode",
-    "sync_batchnorm",
-    "reload_dataloaders_every_n_epochs",
-)
-
 
 def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[str, Any]) -> None:
     """What network, data and the length of the run do not go together for. Reads the list of

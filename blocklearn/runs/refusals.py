@@ -1,5 +1,5 @@
-"""What cannot be meant, told before anything is written: flags first, then the plan that network,
-data and Trainer make together."""
+"""Flags that cannot be meant, told before anything is written; `plan.py` has what network, data and
+budget make of one another."""
 
 import re
 import warnings

@@ -14,11 +14,12 @@ from blocklearn.errors import UserError
 from blocklearn.training.contract import Carried, Walk
 from blocklearn.training.trial import evaluating
 
+# packages whose callbacks log nothing that is monitored
 KNOWN = (
     "lightning.",
     "pytorch_lightning.",
     "blocklearn.",
-)  # packages whose callbacks log nothing that is monitored
+)
 SHOWN = 12
 
 

@@ -83,12 +83,13 @@ OF_A_TRAINER: tuple[
         "replaces the order of the samples; take few of them with limit_train_batches",
     ),
 )
+# that say nothing of an evaluation
 OF_TRAINING = (
     EarlyStopping,
     Checkpoint,
     Timer,
     WeightAveraging,
-)  # that say nothing of an evaluation
+)
 
 
 def refuse_kind(given: type) -> None:

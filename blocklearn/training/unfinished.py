@@ -66,9 +66,8 @@ def _gradients(block: LocalBlock) -> dict[str, Tensor]:
 def _put_gradients(parameters: Mapping[str, nn.Parameter], gradients: Mapping[str, Tensor]) -> None:
     for name, gradient in gradients.items():
         parameter = parameters[name]
-        parameter.grad = torch.empty_like(parameter).copy_(
-            gradient
-        )  # in the parameter's own order in memory
+        # in the parameter's own order in memory
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 
 def _beside(block: LocalBlock, values: Sequence[Tensor]) -> Beside:

@@ -19,10 +19,11 @@ from blocklearn.weights.structure import NetworkStructure, no_larger_than
 
 STRUCTURE = "blocklearn"  # the checkpoint's key that says what network it holds
 PUBLISHED = "blocklearn_published"  # where in its weights the modules are that exports keep
+# in a folder of `blocklearn export`
 EXPORTED, EXPORTED_HEADS = (
     "model.safetensors",
     "heads.safetensors",
-)  # in a folder of `blocklearn export`
+)
 
 
 def read_checkpoint(path: str | Path, weights_suffice: bool = False) -> dict[str, Any]:
@@ -86,9 +87,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of pickles in another form, which are read or refused all the same
+            # of pickles in another form, which are read or refused all the same
+            warnings.simplefilter("ignore")
             content = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )

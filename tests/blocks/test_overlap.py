@@ -49,9 +49,8 @@ def test_a_loss_reaches_its_own_stages_and_the_shared_one_and_no_further() -> No
     batch = small_batch()
     handed_on = first.local_step(Carried(batch.views), batch).carried
     second.local_step(handed_on, batch).loss.backward()
-    assert all(
-        p.grad is None for p in first.stages[0].parameters()
-    )  # layer1: in front of the shared stage
+    # layer1: in front of the shared stage
+    assert all(p.grad is None for p in first.stages[0].parameters())
     assert all(p.grad is not None for p in first.stages[1].parameters())  # layer2
 
 

@@ -176,9 +176,8 @@ def test_a_file_counts_once_however_often_and_by_whomever_it_is_met(
         loader.sampler.set_epoch(epoch)
         list(loader)
     assert listed(tmp_path) == ["03.png", "08.png", "15.png"]
-    again = images(
-        tmp_path / "data", num_workers=workers, max_corrupt=3, batch_size=8, seed=9
-    )  # as a resumed run
+    # as a resumed run
+    again = images(tmp_path / "data", num_workers=workers, max_corrupt=3, batch_size=8, seed=9)
     again.list_unreadable_in(tmp_path)
     epoch_of(again)
     assert listed(tmp_path) == ["03.png", "08.png", "15.png"]

@@ -92,9 +92,8 @@ def test_sequential_trains_one_block_to_its_end_then_the_next(tmp_path: Path) ->
     )
     assert watch.learning == [{step // 4} for step in range(16)]
     for step, rates in enumerate(watch.rates):
-        expected = 0.5 * WarmupCosine(warmup_epochs=0.5).factor(
-            step % 4, 4, 4
-        )  # a warm-up and a decay of its own
+        # a warm-up and a decay of its own
+        expected = 0.5 * WarmupCosine(warmup_epochs=0.5).factor(step % 4, 4, 4)
         assert rates[step // 4] == pytest.approx(expected)
 
 

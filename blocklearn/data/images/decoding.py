@@ -23,13 +23,14 @@ KEY_SCALE = {
     "L;2": 85,
     "L;4": 17,
 }  # of the one grey that a PNG calls transparent, by the depth of the file
+# formats; a second picture in a JPEG is a camera's preview
 SEVERAL = (
     "GIF",
     "PNG",
     "WEBP",
     "AVIF",
     "TIFF",
-)  # formats; a second picture in a JPEG is a camera's preview
+)
 PREVIEW, PAGE_KIND = 0b101, 254  # TIFF's tag of a page, and its bits for a smaller copy and a mask
 ORIENTATION = 0x0112
 TURNS = {
@@ -41,12 +42,13 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# where a file may say how it lies
 TURNED = (
     "exif",
     "xmp",
     "XML:com.adobe.xmp",
     "Raw profile type exif",
-)  # where a file may say how it lies
+)
 
 
 def read_image(path: Path, is_animated: Callable[[int], None] | None = None) -> Image.Image:

@@ -125,13 +125,13 @@ def files(folder: Path) -> Iterator[tuple[str, str, Path]]:
                 continue
             with Image.open(path) as reopened:
                 kept = reopened.mode
+            # by the writer
             clipped = (mode in DEEP and kept not in DEEP) or (mode, name) == (
                 "I;16B",
                 "JPEG2000",
-            )  # by the writer
-            if not clipped and not (
-                mode in TRANSPARENT and name == "GIF"
-            ):  # which knows no half transparency
+            )
+            # which knows no half transparency
+            if not clipped and not (mode in TRANSPARENT and name == "GIF"):
                 yield mode, kept, path
 
 
