@@ -1,5 +1,6 @@
 """From an image file to the RGB picture that a viewer shows."""
 
+import io
 import re
 import warnings
 from collections.abc import Callable
@@ -51,7 +52,9 @@ TURNED = (
 )
 
 
-def read_image(path: Path, is_animated: Callable[[int], None] | None = None) -> Image.Image:
+def read_image(
+    path: Path, is_animated: Callable[[int], None] | None = None, content: bytes | None = None
+) -> Image.Image:
     """The image in a file, in RGB, as `as_seen` makes it; of several pictures the first.
 
     An image of more pixels than PIL's `Image.MAX_IMAGE_PIXELS` (89 million) is not decoded.
@@ -59,18 +62,20 @@ def read_image(path: Path, is_animated: Callable[[int], None] | None = None) -> 
     Args:
         path: of the file.
         is_animated: called with the number of pictures where there are several.
+        content: of the file, where it lies elsewhere and `path` only names it.
 
     Raises:
         UnreadableSample: whatever is wrong with the file.
     """
     _silence_pil()
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             _require_few_pixels(image)
             seen = as_seen(image)
             pictures = _count_pictures(image) if is_animated and image.format in SEVERAL else 1
     except Exception as error:  # what PIL's plugins raise on damaged files is of every kind
-        raise UnreadableSample(path, _reason(path, error), "image") from error
+        empty = _is_empty(path) if content is None else not content
+        raise UnreadableSample(path, _reason(error, empty), "image") from error
     if is_animated and pictures > 1:
         is_animated(pictures)
     return seen
@@ -163,9 +168,9 @@ def _silence_pil() -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(error: Exception, empty: bool) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is empty" if _is_empty(path) else "it is no image that PIL knows"
+        return "it is empty" if empty else "it is no image that PIL knows"
     if isinstance(error, Image.DecompressionBombError):  # above twice the limit PIL itself refuses
         pixels = re.search(r"\d+", str(error))
         return (

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from blocklearn.seeding import fold_seed
 
 TEST_FOLDERS = ("val", "test")  # the first of them that is there
 UNLABELLED = ""  # where classes have their names
+File = TypeVar("File")
 
 
 class FolderParts:
@@ -53,7 +55,7 @@ class FolderParts:
                 ImageFiles(self._labelled(tested, test_folder, others)),
             )
         else:
-            self.train, self.test = (ImageFiles(part) for part in _hold_out(files, held_out))
+            self.train, self.test = (ImageFiles(part) for part in hold_out(files, held_out))
         splits = (folder, learnt), (test_folder, tested) if test_folder else None
         for remark in remarks(root, self.classes, *splits, others):
             say(f"data: {remark}")
@@ -104,9 +106,7 @@ def _require_known(tested: ByClass, test_folder: Path, learnt: ByClass, folder: 
         )
 
 
-def _hold_out(
-    files: Sequence[tuple[Path, int]], part: float
-) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
+def hold_out(files: Sequence[File], part: float) -> tuple[list[File], list[File]]:
     """Training and testing, drawn once and for all."""
     order = torch.randperm(
         len(files), generator=torch.Generator().manual_seed(fold_seed(0))
@@ -147,9 +147,12 @@ class ImageFiles:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         path, label = self.files[index]
-        return read_image(
-            path, None if self._seen_animation else partial(self._tell_of_animation, path)
-        ), label
+        tell = None if self._seen_animation else partial(self._tell_of_animation, path)
+        return read_image(path, tell, self.content(index)), label
+
+    def content(self, index: int) -> bytes | None:
+        """The encoded image, where it does not lie in its own file."""
+        return None
 
     def _tell_of_animation(self, path: Path, pictures: int) -> None:
         self._seen_animation = True
