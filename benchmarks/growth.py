@@ -15,7 +15,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import SGD, Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.live_bytes import LiveBytes
 from benchmarks.rows import Row, run_rows
 from benchmarks.ways_to_train import (
     BASELINE,
@@ -28,6 +27,7 @@ from benchmarks.ways_to_train import (
     random_batch,
 )
 from blocklearn import Batch, BlockwiseModule
+from blocklearn.blocks.live_bytes import LiveBytes
 
 VARIED = {
     "batch": ("batch_size", [8, 32, 128]),

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import threading
 
 if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
     # `python -m` puts the working folder first, and a file that lies there would take the place of
@@ -21,7 +22,22 @@ def main(args: list[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else args
     if args[:1] == ["help"]:
         args = [*args[1:], "--help"]
-    return guarded(lambda: _run(args))
+    try:
+        status = guarded(lambda: _run(args))
+    except SystemExit as stop:
+        _leave_at_once(stop.code)
+        raise
+    _leave_at_once(status)
+    return status
+
+
+def _leave_at_once(status: object) -> None:
+    """Where a thread still waits for another process, as after an error: below Python, from where
+    it would end this process with a complaint of its own."""
+    if isinstance(status, int) and any(t.name == "blocklearn inbox" for t in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _run(args: list[str]) -> None:
@@ -43,6 +59,10 @@ def _run(args: list[str]) -> None:
         from blocklearn.cli.export import run_export
 
         run_export(args[1:])
+    elif args[0] == "pack":
+        from blocklearn.cli.pack import run_pack
+
+        run_pack(args[1:])
     elif args[0] == "compare":
         from blocklearn.cli.compare import run_compare
 

@@ -17,7 +17,10 @@ FLOORS: list[dict[str, str]] = [
     },
     {"__init__": "the public names, loaded on first use"},
     {"optim": "`LARS`, learning-rate curves"},
-    {"distributed": "collectives that carry gradients, synchronized norms, strategy, launcher"},
+    {
+        "distributed": "several processes: collectives with gradients, synchronized norms, the two "
+        "strategies, channels, launcher, which blocks go to which rank"
+    },
     {"kernels": "numerics: fast paths that hold less, each with a slow reference in the tests"},
     {"backbones": "layouts, stages, families of timm, how a backbone is made and cut"},
     {"weights": "checkpoints, other programs' files, the network's structure, atomic writing"},
@@ -30,7 +33,10 @@ FLOORS: list[dict[str, str]] = [
         "heads": "poolings, projectors, context networks, teacher",
     },
     {"objectives": "the contract of an objective, and the objectives"},
-    {"blocks": "`Block`, `BlockwiseModule`, settings per block, noise, recomputation, features"},
+    {
+        "blocks": "`Block`, `BlockwiseModule`, settings per block, noise, recomputation, features, "
+        "what a block costs"
+    },
     {"metrics": "what is watched of every block"},
     {"data": "data modules, loader, stored views; `images`, `sound`"},
     {"interop": "export, model card, the Trainer's checkpoints, features in files"},

@@ -1,9 +1,11 @@
 """Rows of the benchmarks: what is measured after hours must not be lost for how it is written."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+from benchmarks import streaming
 from benchmarks.rows import Row, in_turns, load_rows, save_rows
 
 
@@ -32,3 +34,11 @@ def test_ways_take_turns(warm_up: bool, expected: str) -> None:
     seconds = in_turns({name: lambda name=name: called.append(name) for name in "ab"}, 3, warm_up)
     assert "".join(called) == expected
     assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_packed_images_are_measured_beside_those_of_a_folder(tmp_path: Path) -> None:
+    settings = Namespace(turns=1, images=8, by_litdata=2, root=None, folder=tmp_path)
+    rows = streaming.measure(settings)
+    assert len(rows) == 5
+    assert all(row.ours[0] > 0 and row.theirs[0] > 0 for row in rows)
+    assert not list(tmp_path.iterdir())

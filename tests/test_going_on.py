@@ -27,6 +27,8 @@ LONGER = [
     "--wandb.mode=disabled",
 ]
 TWO = ["--trainer.devices=2", "--data.num_workers=0"]
+CHAIN = [*TWO, "--trainer.strategy=block_parallel"]
+WAYS = {"data parallel": TWO, "block-parallel": CHAIN}
 
 
 def start(folder: Path, *changes: str, under: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
@@ -89,10 +91,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole_of_two(way: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole_of_two")
-    finish(start(folder, *TWO))
+    finish(start(folder, *WAYS[way]))
     return folder
 
 
@@ -129,9 +136,9 @@ def test_a_signal_at_any_moment_loses_no_batch(
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_a_signal_to_either_of_two_processes_ends_both_at_one_batch(
-    whole_of_two: Path, tmp_path: Path, name: str, rank: int, turn: int
+    whole_of_two: Path, way: str, tmp_path: Path, name: str, rank: int, turn: int
 ) -> None:
-    process = start(tmp_path, *TWO)
+    process = start(tmp_path, *WAYS[way])
     has_learned(tmp_path, process)
     time.sleep(random.Random(turn).random())
     os.kill(child_of(process) if rank else process.pid, getattr(signal, name))
@@ -143,35 +150,62 @@ def test_a_signal_to_either_of_two_processes_ends_both_at_one_batch(
             .splitlines()[-1]
             .startswith(f"blocklearn: stopped by {name} at batch")
         )
-        finish(start(tmp_path, *TWO))
+        finish(start(tmp_path, *WAYS[way]))
     assert_same_run(whole_of_two, tmp_path)
+
+
+BLOCKS = {"data parallel": ("", ""), "block-parallel": (", which trains block1", "block4")}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_dies_is_named_and_takes_the_others_with_it(
-    whole_of_two: Path, tmp_path: Path, rank: int
+@pytest.mark.parametrize("turn", range(10))
+def test_a_rank_that_is_killed_is_named_with_its_blocks_and_takes_the_others_with_it(
+    whole_of_two: Path, way: str, tmp_path: Path, rank: int, turn: int
 ) -> None:
-    process = start(tmp_path, *TWO)
+    process = start(tmp_path, *WAYS[way])
     has_learned(tmp_path, process)
+    time.sleep(random.Random(turn).random())
+    if process.poll() is not None:
+        pytest.skip("it was faster")
     other = child_of(process)
     os.kill(other if rank else process.pid, signal.SIGKILL)
     _, complaints = process.communicate(timeout=60)
     assert process.returncode != 0
     last = complaints.strip().splitlines()[-1]
     assert last.startswith("blocklearn: error: ")
-    assert (
-        f"rank {rank} (process {other if rank else process.pid}) ended before the run did; start "
-        "the same" in last
-    )
+    assert f"rank {rank}{BLOCKS[way][0] if not rank else ''}" in last
+    assert BLOCKS[way][1] in last
+    assert f"(process {other if rank else process.pid}" in last
+    assert "start the same command again with --resume auto" in last
     assert "Traceback" not in complaints
-    finish(start(tmp_path, *TWO))
+    finish(start(tmp_path, *WAYS[way]))
     assert_same_run(whole_of_two, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_hangs_ends_the_job_within_its_timeout_and_is_named(
+    way: str, tmp_path: Path, rank: int
+) -> None:
+    process = start(tmp_path, *WAYS[way], "--trainer.strategy.timeout_s=5")
+    has_learned(tmp_path, process)
+    time.sleep(0.5)  # DistributedDataParallel's own broadcast in its second batch has no timeout
+    other = child_of(process)
+    hung = other if rank else process.pid
+    os.kill(hung, signal.SIGSTOP)
+    began = time.monotonic()
+    _, complaints = process.communicate(timeout=60)
+    assert time.monotonic() - began < 40
+    assert process.returncode != 0
+    told = [line for line in complaints.splitlines() if line.startswith("blocklearn: error: ")]
+    assert any(f"rank {rank}" in line and "no longer answered" in line for line in told)
+    assert "Traceback" not in complaints
+
+
+@pytest.mark.slow
 def test_torchrun_starts_a_killed_rank_again_and_the_run_ends_as_if_nothing_had_been(
-    whole_of_two: Path, tmp_path: Path
+    whole_of_two: Path, way: str, tmp_path: Path
 ) -> None:
     torchrun = (
         sys.executable,
@@ -181,7 +215,7 @@ def test_torchrun_starts_a_killed_rank_again_and_the_run_ends_as_if_nothing_had_
         "--max-restarts=2",
         "--standalone",
     )
-    process = start(tmp_path, *TWO, under=torchrun)
+    process = start(tmp_path, *WAYS[way], under=torchrun)
     while not RunFolder(tmp_path).last_checkpoint.exists():
         assert process.poll() is None
         time.sleep(0.05)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,10 @@ from blocklearn import (
     BYOL,
     BarlowTwins,
     Batch,
+    BlockwiseDDPStrategy,
     Combined,
     ExpandPooling,
     GlobalPooling,
-    IsolatedStrategy,
     JointEmbedding,
     PatchInfoNCE,
     Projector,
@@ -41,19 +41,20 @@ from blocklearn import (
     VICReg,
 )
 from blocklearn.blocks.noise import GaussianNoise
+from blocklearn.blocks.settings import BlockSettings
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.cli.error_exit import QUIET
 from blocklearn.distributed.collectives import (
-    average_gradients,
     broadcast_state,
     first_row,
     gather_batch,
     sum_over_processes,
-    world_size,
 )
+from blocklearn.distributed.groups import world_size
 from blocklearn.distributed.sync_norm import synchronise_norms
 from blocklearn.objectives.objective import LocalBatch, ObjectiveOutput
 from blocklearn.optim.warmup_cosine import ConstantLR
+from blocklearn.training.schedule import SequentialSchedule
 
 SAMPLES = 12
 SPEC = StageSpec("layer1", channels=3, stride=4)
@@ -115,6 +116,19 @@ NORMS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+RUNS: dict[str, dict[str, Any]] = {
+    "simultaneous": {},
+    "sequential": {"schedule": SequentialSchedule(), "max_steps": 4},
+    "a block that stops early": {"per_block": {"block2": BlockSettings(stop_epoch=1)}},
+    "overlapping": {"blocks": [["layer1", "layer2"], ["layer2", "layer3"], ["layer3", "layer4"]]},
+    "empty block": {"blocks": [["layer1", "layer2"], [], ["layer3"], ["layer4"]]},
+    "accumulated": {"accumulate_batches": 2},
+    "clipped": {"gradient_clip_norm": 0.1},
+    "one block": {"blocks": "end_to_end"},
+    "recomputed": {"recompute": "units"},
+}
+
+
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
@@ -126,6 +140,14 @@ def share(x: Tensor, shares: tuple[int, int] = (SAMPLES // 2, SAMPLES // 2)) -> 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """What DistributedDataParallel does, one gradient after the other."""
+    for parameter in parameters if world_size() > 1 else ():
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= world_size()
 
 
 def judge(criterion: nn.Module, **split: Any) -> dict[str, Any]:
@@ -181,19 +203,6 @@ def normalise(norm: Callable[[], nn.Module]) -> dict[str, Any]:
     }
 
 
-def gradients_that_some_lack() -> dict[str, Any]:
-    """Gradients 1 and 3 on one parameter, one missing on rank 1, one missing everywhere; two
-    dtypes."""
-    both, one, none = (nn.Parameter(torch.zeros(2, 2)) for _ in range(3))
-    double = nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    both.grad = torch.full((2, 2), 1.0 + 2 * rank())
-    double.grad = torch.full((3,), 10.0 * rank(), dtype=torch.float64)
-    if rank() == 0:
-        one.grad = torch.full((2, 2), 4.0)
-    average_gradients([both, one, none, double])
-    return {"both": both.grad, "one": one.grad, "none": none.grad, "double": double.grad}
-
-
 def collect() -> dict[str, Any]:
     own = torch.full((2 + rank(), 2), float(rank()))
     module = nn.Conv2d(4, 4, 2).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -242,6 +251,7 @@ def train(
     resume: str | None = None,
     images: int = 16,
     max_steps: int = -1,
+    strategy: Any = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """The small network for two epochs of two batches: its weights and statistics, and what was
@@ -249,7 +259,7 @@ def train(
     seed_everything(0, verbose=False)
     network = small_network(**changes)
     several: dict[str, Any] = (
-        {"devices": 2, "strategy": IsolatedStrategy()} if world_size() > 1 else {}
+        {"devices": 2, "strategy": strategy or BlockwiseDDPStrategy()} if world_size() > 1 else {}
     )
     trainer = small_trainer(
         folder,
@@ -283,6 +293,30 @@ def train_cut_short(folder: Path) -> dict[str, Any]:
     raise AssertionError("nothing was cut short")
 
 
+def train_divided(folder: Path) -> dict[str, Any]:
+    """With blocks whose parameters are divided among the processes, killed after batch 3 of 4 and
+    resumed: the last checkpoint, and the weights that each process had."""
+    last, here = folder / "checkpoints" / "last.ckpt", []
+
+    class Look(Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            here.append({n: p.to_local().numel() for n, p in pl_module.named_parameters()})
+
+    for killed, resume in ((True, None), (False, str(last))):
+        try:
+            train(
+                folder,
+                callbacks=[Look(), *([Die()] if killed else [])],
+                resume=resume,
+                strategy=BlockwiseDDPStrategy(shard=True),
+                gradient_clip_norm=0.1,
+            )
+        except KeyError:
+            assert killed
+    content = torch.load(last, weights_only=True)
+    return {name: content[name] for name in ("state_dict", "optimizer_states")} | {"here": here[-1]}
+
+
 def train_in_parts(folder: Path, *stops: int) -> dict[str, Any]:
     """Eight batches of which four make an epoch and three an update, stopped by `max_steps` after
     so many."""
@@ -306,15 +340,15 @@ def compute(folder: Path) -> dict[str, Any]:
         "uneven": {name: judge(make().eval(), shares=(7, 5)) for name, make in CRITERIA.items()},
         "objectives": {name: learn(objective) for name, objective in OBJECTIVES.items()},
         "norms": {name: normalise(norm) for name, norm in NORMS.items()},
-        "trained": train(folder / "run"),
+        "trained": {name: train(folder / name, **changes) for name, changes in RUNS.items()},
         "noise": {**train_with_noise(folder / "noise"), "seeds": list(SeedsOfNoise.seeds)},
     }
     if world_size() > 1:
         results |= {
             "collect": collect(),
-            "lacking": gradients_that_some_lack(),
             "complaint": complaint_about_one_bad_label(),
             "resumed": train_cut_short(folder / "cut"),
+            "divided": train_divided(folder / "divided"),
             "in_parts": {
                 name: train_in_parts(folder / name, *stops)["state"]
                 for name, stops in {

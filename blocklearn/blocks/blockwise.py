@@ -15,6 +15,7 @@ from blocklearn.backbones.input_spec import InputSpec, input_of
 from blocklearn.backbones.stage import Stage, StageSpec
 from blocklearn.batch import Batch
 from blocklearn.blocks.block import Block
+from blocklearn.blocks.costs import products_of_blocks
 from blocklearn.blocks.data_check import require_fit
 from blocklearn.blocks.features import FeatureSpec, feature_specs, frame_features, stage_features
 from blocklearn.blocks.noise import NoiseChoice, build_noise
@@ -28,11 +29,7 @@ from blocklearn.blocks.settings import (
     arguments_of,
 )
 from blocklearn.errors import UserError
-from blocklearn.objectives.objective import (
-    NoObjective,
-    Objective,
-    ObjectiveFactory,
-)
+from blocklearn.objectives.objective import NoObjective, Objective, ObjectiveFactory
 from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
 from blocklearn.training.block_metric import BlockMetric
 from blocklearn.training.execution import Execution
@@ -179,6 +176,9 @@ class BlockwiseModule(LightningWalk):
         """The same before the mean over time, for sound: each `(B, width, T)`, with its samples per
         position."""
         return frame_features(self.walked, x)
+
+    def costs(self) -> Sequence[float]:
+        return products_of_blocks(self, self._datamodule)
 
     def setup(self, stage: str) -> None:
         self.require_fit(self._datamodule, learns=stage == "fit")

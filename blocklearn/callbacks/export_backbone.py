@@ -5,7 +5,8 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.interop.export import save_backbone
+from blocklearn.distributed.strategy import BlockwiseDDPStrategy
+from blocklearn.interop.export import save_tensors
 
 
 class ExportBackbone(Callback):
@@ -15,5 +16,10 @@ class ExportBackbone(Callback):
         self.path = path
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and isinstance(pl_module, BlockwiseModule):
-            save_backbone(pl_module, self.path)
+        if not isinstance(pl_module, BlockwiseModule):
+            return
+        tensors, strategy = pl_module.backbone_state_dict(), trainer.strategy
+        if isinstance(strategy, BlockwiseDDPStrategy):
+            tensors = strategy.joined(tensors)
+        if trainer.is_global_zero:
+            save_tensors(tensors, pl_module.structure, self.path)

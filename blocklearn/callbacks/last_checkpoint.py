@@ -7,10 +7,12 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
+from blocklearn.distributed.block_parallel import BlockParallelStrategy
+from blocklearn.distributed.borders import AtBorders, Border, Borders
 from blocklearn.training.lightning_walk import LightningWalk
 
 
-class LastCheckpoint(Checkpoint):
+class LastCheckpoint(AtBorders, Checkpoint):
     """`FOLDER/last.ckpt`: after every epoch, every `minutes` within one, and at the end.
     `--ckpt_path last` finds it.
 
@@ -36,16 +38,22 @@ class LastCheckpoint(Checkpoint):
         if _ends_here(trainer):
             self.save(trainer)
             return
+        borders = borders_of(trainer)
+        if borders is not None:
+            if borders.here.save:
+                self.save(trainer)
+            return
         # Processes save together or not at all, and their clocks differ; asking at every batch
         # would make them wait.
         if trainer.world_size > 1 and trainer.global_step % max(trainer.log_every_n_steps, 1):  # pyright: ignore
             return
         if isinstance(pl_module, LightningWalk) and not pl_module.updated_at(batch_idx):
             return  # gradients that wait for the next batch would make it larger
-        if trainer.strategy.reduce_boolean_decision(
-            time.monotonic() - self._saved_at >= 60 * self.minutes, all=False
-        ):
+        if trainer.strategy.reduce_boolean_decision(self.wish().save, all=False):
             self.save(trainer)
+
+    def wish(self) -> Border:
+        return Border(save=time.monotonic() - self._saved_at >= 60 * self.minutes)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_step = trainer.global_step
@@ -73,6 +81,12 @@ class LastCheckpoint(Checkpoint):
             return
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+
+def borders_of(trainer: Trainer) -> Borders | None:
+    """What all processes do behind a batch, where they are not at the same one."""
+    strategy = trainer.strategy
+    return strategy.borders if isinstance(strategy, BlockParallelStrategy) else None
 
 
 def _ends_here(trainer: Trainer) -> bool:

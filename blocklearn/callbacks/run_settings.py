@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from blocklearn.distributed.groups import world_size
 from blocklearn.reporting.loggers import MetricsCSV
 from blocklearn.runs.resume import (
     RUN,
@@ -48,9 +49,9 @@ class RunSettings(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[RUN] = {"settings": self.settings, "processes": trainer.world_size}
+        checkpoint[RUN] = {"settings": self.settings, "processes": world_size()}
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        require_same_processes(checkpoint, trainer.world_size, self.going_on.accepted)
+        require_same_processes(checkpoint, world_size(), self.going_on.accepted)

@@ -14,7 +14,8 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
-from blocklearn.callbacks.last_checkpoint import LastCheckpoint
+from blocklearn.callbacks.last_checkpoint import LastCheckpoint, borders_of
+from blocklearn.distributed.borders import AtBorders, Border
 from blocklearn.training.lightning_walk import LightningWalk
 
 SIGNALS = tuple(
@@ -43,7 +44,7 @@ class Stopped(BaseException):
         return 128 + (signal.SIGINT if self.number == signal.SIGINT else signal.SIGTERM)
 
 
-class StopOnSignal(Callback):
+class StopOnSignal(AtBorders, Callback):
     """On SIGTERM, Ctrl-C or SLURM's SIGUSR1, to whichever process of the run: all processes agree
     at the end of a batch, save the last checkpoint there, and the run ends with `Stopped`. A second
     Ctrl-C ends it at once.
@@ -64,6 +65,7 @@ class StopOnSignal(Callback):
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
         self._group: Any = None
+        self._borders: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -71,10 +73,15 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._listen()  # the Trainer has put its own in our place
-        if trainer.world_size > 1:  # asking over a CPU's group waits for no device
+        self._borders = borders_of(trainer)
+        # asking over a CPU's group waits for no device
+        if trainer.world_size > 1 and self._borders is None:
             self._group = (
                 dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
             )
+
+    def wish(self) -> Border:
+        return Border(signal=self._received)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -138,10 +145,14 @@ class StopOnSignal(Callback):
             return
         if self._number == getattr(signal, "SIGUSR1", None) and trainer.is_global_zero:
             requeue()
+        if isinstance(trainer.lightning_module, LightningWalk):
+            trainer.lightning_module.let_all_arrive()
         raise Stopped(self._number, self._saved)
 
     def _agreed(self) -> int:
         """The signal that any process received; 0 for none."""
+        if self._borders is not None:
+            return self._borders.here.signal
         if self._group is None:
             return self._received
         received = torch.tensor(self._received)

@@ -22,16 +22,18 @@ from blocklearn.callbacks.write_features import WriteFeatures
 from blocklearn.cli.early_end import run_and_explain
 from blocklearn.cli.evaluate import choose_evaluation, evaluate
 from blocklearn.cli.parser import CommandParser, first_reason, prepare_parsing
+from blocklearn.cli.plan import reduced_for_plan
 from blocklearn.cli.run_parts import (
     choose_folder,
     evaluation_callbacks,
     loggers,
     processes,
+    take_few_samples,
     training_callbacks,
     whole_unless_asked,
 )
 from blocklearn.cli.trainer import BlocklearnTrainer
-from blocklearn.cli.verbs import DESCRIPTION, TRAINER_VERBS
+from blocklearn.cli.verbs import DESCRIPTION, LEAVE_NOTHING, TRAINER_VERBS
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.distributed.launch import is_first_process
 from blocklearn.errors import UserError
@@ -97,7 +99,7 @@ class BlocklearnCLI(LightningCLI):
             "validate": evaluation,
             "test": evaluation,
             "predict": evaluation | {"return_predictions"},
-            "isolation": own,
+            **dict.fromkeys(LEAVE_NOTHING, own),
         }
         return {self.arguments[0]: skipped[self.arguments[0]]}
 
@@ -121,7 +123,7 @@ class BlocklearnCLI(LightningCLI):
                     "written to changes.csv."
                 ),
             )
-        else:
+        elif self.arguments[0] != "plan":
             parser.add_argument(
                 "--trust_config",
                 type=bool,
@@ -154,7 +156,10 @@ class BlocklearnCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        self.size_limit: AbstractContextManager[None] = nullcontext()
+        self.building: AbstractContextManager[None] = nullcontext()
+        if self.subcommand == "plan":
+            self.save_config_callback, self.building = None, reduced_for_plan(config)
+            return
         refuse_flags(config.trainer, trains=self.subcommand == "fit")
         if self.subcommand == "fit":
             self.plain = yaml.safe_load(written(self._parser(self.subcommand), config))
@@ -163,23 +168,19 @@ class BlocklearnCLI(LightningCLI):
             return
         self.save_config_callback = None
         if self.subcommand == "isolation":
-            config.data.init_args.batch_size = min(config.data.init_args.batch_size, 8)
-            config.data.init_args.num_workers = 0
-            config.model.network.compile = False  # minutes, for a few samples
-            return
-        if config.model.checkpoint:
+            take_few_samples(config)
+        elif config.model.checkpoint:
             content = read_weights(config.model.checkpoint)
             if is_checkpoint(content):
-                # It says how its backbone is grouped, so that any of them can be probed under one
-                # configuration.
+                # it says how it is grouped, so that one configuration can probe any of them
                 config.model.blocks = [list(block) for block in content[STRUCTURE].blocks]
-                self.size_limit = as_large_as(content, config.model.checkpoint)
+                self.building = as_large_as(content, config.model.checkpoint)
         else:
             print("No --model.checkpoint: the network has its initial weights.", file=sys.stderr)
 
     def instantiate_classes(self) -> None:
         try:
-            with self.size_limit:
+            with self.building:
                 super().instantiate_classes()
         except UserError:
             raise
@@ -194,9 +195,10 @@ class BlocklearnCLI(LightningCLI):
         if self.subcommand == "fit" and is_first_process():
             refuse_plan(self.model, self.datamodule, config)
         self.folder = choose_folder(str(self.subcommand), self.config[self.subcommand])
-        self.folder.require_no_links()
-        if self.subcommand not in ("fit", "isolation"):
-            RunFolder(self._evaluation_folder).require_no_links()
+        if self.subcommand not in LEAVE_NOTHING:
+            self.folder.require_no_links()
+            if self.subcommand != "fit":
+                RunFolder(self._evaluation_folder).require_no_links()
         try:
             trainer = self._build_trainer(config, kwargs)
         except (
@@ -227,7 +229,7 @@ class BlocklearnCLI(LightningCLI):
             kwargs |= {"max_epochs": 1, "max_steps": -1, "min_steps": None}
         plugins = config["plugins"] or []
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
-        own = self.folder.path if verb in ("fit", "isolation") else self._evaluation_folder
+        own = self.folder.path if verb in ("fit", *LEAVE_NOTHING) else self._evaluation_folder
         return super().instantiate_trainer(
             **{
                 "default_root_dir": str(own),
@@ -252,7 +254,7 @@ class BlocklearnCLI(LightningCLI):
             )
         if is_first_process():
             print_blocks(self.model)
-            if self.subcommand != "isolation":
+            if self.subcommand not in LEAVE_NOTHING:
                 print(f"Run folder: {self.folder.path}")
 
     def _checkpoint_folders(self) -> list[Path]:

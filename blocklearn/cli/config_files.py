@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from blocklearn.blocks.old_arguments import LISTS, renewed, renewed_config, renewed_flag, tell
+from blocklearn.cli.strategy_names import named_in_args, named_in_config
 from blocklearn.cli.verbs import TRAINER_VERBS
 from blocklearn.errors import UserError
 from blocklearn.runs.received import received_settings
@@ -65,7 +66,7 @@ def locate_configs(args: list[str]) -> Command:
         UserError: for a file that is not there, or that `read_yaml` refuses; for a section that
             there is not.
     """
-    args = _renewed_flags(args)
+    args = named_in_args(_renewed_flags(args))
     located: list[str] = []
     named: dict[Path, dict[str, Any]] = {}  # with what they hold
     expects_name = False
@@ -102,6 +103,7 @@ def _renewed_text(path: Path, content: dict[str, Any]) -> str | None:
     """A configuration of an earlier version, as it is written now; None where nothing is to be
     changed. What to write is said once."""
     new, told = renewed_config(content)
+    new = named_in_config(new)
     tell([f"{path.name}: {line}" for line in told])
     return None if new == content else yaml.safe_dump(new, sort_keys=False)
 
@@ -164,7 +166,7 @@ def _config_of_run(args: list[str]) -> Path | None:
     """The configuration of the run that wrote the checkpoint which is evaluated; None where there
     is no checkpoint."""
     checkpoint = _value_of("--model.checkpoint", args)
-    if not checkpoint or args[0] == "fit":
+    if not checkpoint or args[0] in ("fit", "plan"):
         return None
     own = RunFolder.of_checkpoint(Path(checkpoint)).config
     if Path(checkpoint).exists() and not own.is_file():

@@ -15,8 +15,10 @@ from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.callbacks.progress_bar import BlockProgressBar
 from blocklearn.callbacks.run_settings import RunSettings
 from blocklearn.callbacks.stop_on_signal import StopOnSignal
+from blocklearn.cli.verbs import LEAVE_NOTHING
+from blocklearn.distributed.block_parallel import BlockParallelStrategy
 from blocklearn.distributed.launch import asks_for_several, is_first_process, one_of
-from blocklearn.distributed.strategy import IsolatedStrategy
+from blocklearn.distributed.strategy import BlockwiseDDPStrategy
 from blocklearn.errors import UserError
 from blocklearn.reporting.loggers import MetricsCSV
 from blocklearn.runs.resume import GoingOn
@@ -35,7 +37,7 @@ FOLDER_VARIABLE = "BLOCKLEARN_RUN_FOLDER"
 
 def choose_folder(verb: str, config: Any) -> RunFolder:
     """Of the run: the one that was named, that of the checkpoint, or a new one."""
-    if verb == "isolation":
+    if verb in LEAVE_NOTHING:
         return RunFolder(Path(config.trainer.default_root_dir or "."))
     if config.trainer.default_root_dir:
         return RunFolder(Path(config.trainer.default_root_dir))
@@ -72,6 +74,13 @@ def evaluation_callbacks(config: Any) -> list[Callback]:
     return with_progress_bar(config, chosen)
 
 
+def take_few_samples(config: Any) -> None:
+    """For a look at one batch."""
+    config.data.init_args.batch_size = min(config.data.init_args.batch_size, 8)
+    config.data.init_args.num_workers = 0
+    config.model.network.compile = False  # minutes, for a few samples
+
+
 def with_progress_bar(config: Any, callbacks: Sequence[Callback]) -> list[Callback]:
     """The callbacks, and a progress bar where there is none and none was refused."""
     has_one = any(isinstance(callback, ProgressBar) for callback in callbacks)
@@ -91,10 +100,11 @@ def processes(verb: str, config: Any) -> dict[str, Any]:
     features take one."""
     if not asks_for_several(config["accelerator"], config["devices"], config["num_nodes"]):
         return {}
-    if verb in ("test", "predict"):
+    chain = isinstance(config["strategy"], BlockParallelStrategy)
+    if verb in ("test", "predict") or (chain and verb != "fit"):
         print(f"{verb} runs on one device.", file=sys.stderr)
         return {"devices": one_of(config["devices"]), "num_nodes": 1, "strategy": "auto"}
-    return {"strategy": IsolatedStrategy()} if config["strategy"] == "auto" else {}
+    return {"strategy": BlockwiseDDPStrategy()} if config["strategy"] == "auto" else {}
 
 
 def loggers(verb: str, chosen: Any, folder: Path, wandb: Any) -> Any:

@@ -1,16 +1,20 @@
-"""The Trainer, with a verb of our own."""
+"""The Trainer, with verbs of our own."""
+
+from pathlib import Path
 
 from lightning.pytorch import Trainer
 
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.cli.plan import make_plan
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
 from blocklearn.evaluation.isolation import measure_reach
+from blocklearn.reporting.placement import print_plan, write_plan
 from blocklearn.reporting.tables import print_reach
 
 
 class BlocklearnTrainer(Trainer):
-    """Lightning's, with a verb of our own."""
+    """Lightning's, with verbs of our own."""
 
     def isolation(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> None:
         """Show which local loss reaches which block's parameters, on a few samples.
@@ -26,3 +30,42 @@ class BlocklearnTrainer(Trainer):
             raise UserError(
                 "a gradient crosses a border between blocks: look for tensors that two blocks share"
             )
+
+    def plan(
+        self,
+        model: BlockwiseModule,
+        datamodule: KeyedDataModule,
+        devices: int,
+        measure: bool | None = None,
+        data_parallel: int = 1,
+        out: Path | None = None,
+    ) -> None:
+        """Show what every block costs, and the best grouping of consecutive blocks onto ranks.
+
+        Args:
+            model: to be trained.
+            datamodule: it would be trained on; where its files are not there, random inputs of the
+                shape that it states are counted.
+            devices: how many there are, one a rank.
+            measure: run every block on one device and time it; otherwise its products are counted,
+                which takes no device. By default where there is a GPU.
+            data_parallel: how many times every group of blocks is there, each with its part of
+                every batch; it divides `devices`.
+            out: JSON file to write besides.
+        """
+        if devices < 1 or data_parallel < 1 or devices % data_parallel:
+            raise UserError(
+                f"plan: --devices {devices} do not divide among --data_parallel {data_parallel}"
+            )
+        plan = make_plan(
+            model,
+            datamodule,
+            devices // data_parallel,
+            data_parallel,
+            bool(measure),
+            self.strategy.root_device,
+            self.precision_plugin,
+        )
+        print_plan(plan)
+        if out:
+            write_plan(plan, out)

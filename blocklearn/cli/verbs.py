@@ -14,11 +14,17 @@ TRAINER_VERBS = {  # those of `blocklearn.cli.app`, on a configuration
     ),
     "predict": "Write the features of every stage to features.safetensors.",
     "isolation": "Prove it: the matrix of which block's loss reaches which block's parameters.",
+    "plan": (
+        "What every block costs, and which blocks should go to which of several devices. Nothing "
+        "is trained."
+    ),
 }
+LEAVE_NOTHING = ("isolation", "plan")  # have no folder
 VERBS = {
     **TRAINER_VERBS,
     "demo": "Blockwise against end-to-end and an untrained twin, on digits, in 1 to 2 minutes.",
     "export": "Write a trained network as files for timm and torchvision, with a model card.",
+    "pack": "A folder of images as a few large files, for slow disks and clouds.",
     "compare": (
         "The probes of several runs side by side: a table, a picture, and the figures as CSV."
     ),
@@ -31,9 +37,10 @@ EXAMPLES = """examples:
   blocklearn fit --config bt_digits.yaml --trainer.max_epochs 18
   blocklearn test --model.checkpoint runs/NAME/checkpoints/last.ckpt
   blocklearn export runs/NAME/checkpoints/last.ckpt
+  blocklearn pack IMAGES PACKED
   blocklearn compare LABEL=RUN LABEL=RUN
 
-A verb tells its own arguments: blocklearn VERB --help. The first five take --config NAME_OR_PATH,
+A verb tells its own arguments: blocklearn VERB --help. The first six take --config NAME_OR_PATH,
 several stack, and print the whole configuration with --print_config.
 """
 

@@ -7,6 +7,7 @@ from blocklearn.data.images.glyph_views import GlyphViews
 from blocklearn.data.images.image_datamodule import ImageDataModule
 from blocklearn.data.images.image_folder import ImageFolder
 from blocklearn.data.images.image_spec import ImageSpec
+from blocklearn.data.images.streaming import Streaming
 from blocklearn.data.images.synthetic import Synthetic
 from blocklearn.data.images.torchvision_sets import CIFAR10, CIFAR100, STL10, FashionMNIST
 from blocklearn.data.images.views import BarlowTwinsViews, SingleView, SmallImageViews
@@ -38,6 +39,7 @@ __all__ = [
     "SoundSpec",
     "SpeechDataModule",
     "SpokenDigits",
+    "Streaming",
     "Synthetic",
     "UnreadableSample",
     "ViewRecipe",

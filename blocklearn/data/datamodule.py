@@ -23,6 +23,7 @@ from blocklearn.data.loader import (
 )
 from blocklearn.data.unreadable import UnreadableSamples
 from blocklearn.data.view_recipe import ViewRecipe
+from blocklearn.distributed.groups import data_rank, world_size
 from blocklearn.errors import UserError
 from blocklearn.machine import available_cores
 
@@ -276,7 +277,7 @@ class KeyedDataModule(LightningDataModule):
         return torch.initial_seed() if self._seed is None else self._seed
 
     def _world_size(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
+        return world_size() if self.trainer else 1
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
@@ -338,12 +339,12 @@ class KeyedDataModule(LightningDataModule):
         Raises:
             UserError: where the batch does not divide among the processes.
         """
-        world_size = self._world_size()
-        rank = self.trainer.global_rank if self.trainer else 0
-        if batch_size % world_size:
+        processes = self._world_size()
+        rank = data_rank() if self.trainer else 0
+        if batch_size % processes:
             raise UserError(
-                f"data: batch_size {batch_size} does not divide among {world_size} processes"
+                f"data: batch_size {batch_size} does not divide among {processes} processes"
             )
         return KeyedSampler(
-            samples, batch_size, shuffle, self._keying_seed(), world_size, rank, fixed_views
+            samples, batch_size, shuffle, self._keying_seed(), processes, rank, fixed_views
         )

@@ -96,6 +96,24 @@ class KeyedViews(Dataset[Batch]):
         return Batch(views, torch.as_tensor(label), torch.tensor(index))
 
 
+class IndicesOnly(Dataset[Batch]):
+    """Batches without views or labels, for a process that is sent what becomes of them.
+
+    Args:
+        samples: the data set.
+    """
+
+    def __init__(self, samples: Sized) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: ViewKey | int) -> Batch:
+        index = key.index if isinstance(key, ViewKey) else key
+        return Batch([], torch.tensor(-1), torch.tensor(index))
+
+
 class KeyedSampler(DistributedSampler[Any]):
     """Yields a `ViewKey` a sample in an order that depends on (seed, epoch) alone. With several
     processes each takes its slice of every global batch, so the union of a step's batches is the
@@ -173,7 +191,11 @@ class FinishedViews(DataLoader[Batch]):
     """
 
     def __init__(
-        self, dataset: KeyedViews, recipe: ViewRecipe, device: torch.device, **arguments: Any
+        self,
+        dataset: KeyedViews | IndicesOnly,
+        recipe: ViewRecipe,
+        device: torch.device,
+        **arguments: Any,
     ) -> None:
         super().__init__(dataset, pin_memory=torch.cuda.is_available(), **arguments)
         self.recipe, self.device = recipe, device
@@ -251,7 +273,7 @@ class ResumableLoader(FinishedViews, Resumable):
 
     def __init__(
         self,
-        dataset: KeyedViews,
+        dataset: KeyedViews | IndicesOnly,
         sampler: KeyedSampler,
         recipe: ViewRecipe,
         device: torch.device,
@@ -271,3 +293,8 @@ class ResumableLoader(FinishedViews, Resumable):
 
     def __iter__(self) -> Iterator[Any]:
         return self.counted(super().__iter__())
+
+    def without_samples(self) -> "ResumableLoader":
+        """As many batches of the same size, of which nothing is read."""
+        samples = IndicesOnly(self.dataset)  # pyright: ignore[reportArgumentType]
+        return ResumableLoader(samples, self.keyed_sampler, self.recipe, self.device)

@@ -88,6 +88,13 @@ class ResidentLoader(Resumable):
         self.batch_size = sampler.batch_size // sampler.num_replicas
         self.sampler = self.keyed_sampler = sampler  # the Trainer tells `sampler` the epoch
         self.batch_sampler = None  # the Trainer asks whoever has a sampler
+        self._makes_views = True
+
+    def without_samples(self) -> "ResidentLoader":
+        """As many batches of the same size, without views."""
+        loader = ResidentLoader(self.images, self.recipe, self.sampler)
+        loader._makes_views = False
+        return loader
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.dataset), self.sampler.batch_size)
@@ -104,7 +111,9 @@ class ResidentLoader(Resumable):
         for index in islice(self.sampler.batches(), len(self) - self.sampler.skip_batches):
             folder = self.sampler.stored_views
             views, stored = [], []
-            if folder is not None:
+            if not self._makes_views:
+                pass
+            elif folder is not None:
                 kept = StoredViews(folder).views
                 stored = [to_device(view[index], pixels.device) for view in kept]
             else:

@@ -1,26 +1,23 @@
-"""Collectives that carry gradients, and the averaging of gradients.
+"""Collectives that carry gradients.
 
 One convention holds throughout: every process computes the loss of the whole batch (or the mean
 loss of its equal share of it), calls backward on it, and the parameters' gradients are then
-averaged over the processes, as DistributedDataParallel does and `average_gradients` does here. A
-backward pass therefore sums over the processes: it is the gradient of the sum of their losses. The
-average is then the gradient that one process with the whole batch has.
+averaged over the processes, as DistributedDataParallel does. A backward pass therefore sums over
+the processes: it is the gradient of the sum of their losses. The average is then the gradient that
+one process with the whole batch has.
 
-In a single process, or without a process group, everything here is the identity. Every process must
-make the same calls in the same order.
+"The processes" are those among which a batch is divided (`blocklearn.distributed.groups`). Where
+that is one, everything here is the identity. Every process must make the same calls in the same
+order.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-
-def world_size() -> int:
-    """Number of processes; 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+from blocklearn.distributed.groups import data_group, data_rank, world_size
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
@@ -48,23 +45,7 @@ def first_row(x: Tensor, even: bool = True) -> int:
     """Where this process' rows begin in `gather_batch(x, even)`."""
     if world_size() == 1:
         return 0
-    return dist.get_rank() * len(x) if even else sum(_row_counts(x)[: dist.get_rank()])
-
-
-def average_gradients(parameters: Iterable[nn.Parameter | Tensor]) -> None:
-    """Replace each gradient by its mean over the processes: one flat bucket per dtype, one
-    all-reduce each.
-
-    A gradient that is None here but not on every process counts as zeros; where it is None
-    everywhere it stays None.
-    """
-    if world_size() == 1:
-        return
-    by_dtype: dict[torch.dtype, list[Tensor]] = {}
-    for parameter in parameters:
-        by_dtype.setdefault(parameter.dtype, []).append(parameter)
-    for bucket in by_dtype.values():
-        _average_bucket(bucket)
+    return data_rank() * len(x) if even else sum(_row_counts(x)[: data_rank()])
 
 
 def broadcast_state(module: nn.Module) -> None:
@@ -73,7 +54,7 @@ def broadcast_state(module: nn.Module) -> None:
         return
     for tensor in (*module.parameters(), *module.buffers()):
         values = tensor.detach().contiguous()  # convolutions may lie in NHWC order
-        dist.broadcast(values, src=0)
+        dist.broadcast(values, group_src=0, group=data_group())
         with torch.no_grad():
             tensor.copy_(values)
 
@@ -83,8 +64,8 @@ def gather_on_first(value: Any) -> list[Any]:
     an empty list."""
     if world_size() == 1:
         return [value]
-    gathered = [None] * world_size() if dist.get_rank() == 0 else None
-    dist.gather_object(value, gathered, dst=0)
+    gathered = [None] * world_size() if data_rank() == 0 else None
+    dist.gather_object(value, gathered, group_dst=0, group=data_group())
     return gathered or []
 
 
@@ -109,12 +90,12 @@ class _Gather(torch.autograd.Function):
             else torch.cat([x, x.new_zeros(longest - len(x), *x.shape[1:])])
         )
         parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded)
+        dist.all_gather(parts, padded, group=data_group())
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return all_reduce(grads[0]).split(ctx.counts)[dist.get_rank()], None
+        return all_reduce(grads[0]).split(ctx.counts)[data_rank()], None
 
 
 def all_reduce(x: Tensor) -> Tensor:
@@ -122,24 +103,11 @@ def all_reduce(x: Tensor) -> Tensor:
     if world_size() == 1:
         return x
     total = x.clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total)
+    dist.all_reduce(total, group=data_group())
     return total
 
 
 def _row_counts(x: Tensor) -> list[int]:
     counts = [torch.empty(1, dtype=torch.int64, device=x.device) for _ in range(world_size())]
-    dist.all_gather(counts, torch.tensor([len(x)], device=x.device))
+    dist.all_gather(counts, torch.tensor([len(x)], device=x.device), group=data_group())
     return torch.cat(counts).tolist()
-
-
-@torch.no_grad()
-def _average_bucket(parameters: list[Tensor]) -> None:
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    present = grads[0].new_tensor([p.grad is not None for p in parameters])
-    flat = torch.cat([*(grad.reshape(-1) for grad in grads), present])
-    dist.all_reduce(flat)
-    *means, present = flat.div_(world_size()).split([*(grad.numel() for grad in grads), len(grads)])
-    for position, (parameter, grad, mean) in enumerate(zip(parameters, grads, means, strict=True)):
-        # Asking for `present` waits for the device, so only where there is a doubt.
-        if parameter.grad is not None or present[position] > 0:
-            parameter.grad = grad.copy_(mean.view_as(grad))

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,25 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from blocklearn.distributed.collectives import world_size
 from blocklearn.errors import UserError
 
 GO_ON = "start the same command again with --resume auto to go on from the last checkpoint"
 # seconds in which the process that started a dead one may end by itself, with a better word
 GRACE = 10.0
 _peers: list[tuple[str, int]] = []  # host and process number of each rank
+_blocks: list[str] = []  # of each rank, where they differ
 
 
 def know_peers() -> None:
     """Tell every process of the run where the others are; all must call it."""
-    _peers[:] = [("", 0)] * world_size()
-    if world_size() > 1:
+    _peers[:] = [("", 0)] * dist.get_world_size()
+    if len(_peers) > 1:
         dist.all_gather_object(_peers, (socket.gethostname(), os.getpid()))
+
+
+def tell_peers_blocks(blocks: Sequence[Sequence[str]]) -> None:
+    """Name the blocks of each rank, for what is said of it."""
+    _blocks[:] = [", ".join(names) for names in blocks]
 
 
 def gone_peers() -> list[int]:
@@ -41,26 +47,83 @@ def gone_peers() -> list[int]:
     ]
 
 
+def note_batch(step: int) -> None:
+    """Say which batch this process begins; where processes are at different batches, of those that
+    do not answer the one that is furthest behind is the one that all wait for."""
+    _store().set(f"at/{dist.get_rank()}", str(step))
+
+
 def complain_of_lost_processes(trainer: Trainer, error: Exception) -> None:
-    """Where an error of several processes comes from the end of one of them, say so.
+    """Where an error of several processes comes from the end, or the silence, of one of them, say
+    so. One that is silent on this machine is ended, where this run started it.
 
     Raises:
         UserError: naming the rank.
     """
     if trainer.world_size == 1 or isinstance(error, UserError) or not _from_a_collective(error):
         return
-    until = time.monotonic() + GRACE / 2
-    while not (gone := gone_peers()) and time.monotonic() < until:
-        time.sleep(0.1)  # it may be about to end
-    ranks = [rank for rank in gone if rank != trainer.global_rank]
-    if ranks:
-        who = (
-            f"rank {', '.join(map(str, ranks))} (process "
-            f"{', '.join(str(_peers[rank][1]) for rank in ranks)}) ended"
-        )
+    ranks = [rank for rank in _silent_peers() if rank != trainer.global_rank]
+    gone = [rank for rank in gone_peers() if rank != trainer.global_rank]
+    if gone:
+        who = f"{_named(gone)} ended before the run did"
+    elif ranks:
+        who = f"{_named(ranks)} no longer answered"
+        if started_by_first_process(trainer):
+            _end(ranks)
     else:
-        who = "another process, on another machine or no longer answering, ended"
-    raise UserError(f"rank {trainer.global_rank}: {who} before the run did; {GO_ON}") from error
+        who = "the connection to another process was lost"
+    raise UserError(f"{_name(trainer.global_rank)}: {who}; {GO_ON}") from error
+
+
+def _silent_peers() -> list[int]:
+    """Those that wait for nobody, and have not ended: what the others wait for. All that wait tell
+    it to the store; where the store does not answer either, it is the process whose store it is."""
+    found: list[list[int]] = []
+
+    def ask() -> None:
+        with suppress(RuntimeError):  # the store's process has ended
+            find()
+
+    def find() -> None:
+        store, rank = _store(), dist.get_rank()
+        store.set(f"waits/{rank}", "1")
+        until = time.monotonic() + GRACE / 2
+        while not gone_peers() and time.monotonic() < until:
+            time.sleep(0.1)  # one may be about to end
+        silent = [n for n in range(len(_peers)) if not store.check([f"waits/{n}"])]
+        found.append(_furthest_behind(store, silent))
+
+    thread = threading.Thread(target=ask, daemon=True, name="silent")
+    thread.start()
+    thread.join(GRACE)
+    return found[0] if found else [0]
+
+
+def _furthest_behind(store: Any, ranks: list[int]) -> list[int]:
+    told = [rank for rank in ranks if store.check([f"at/{rank}"])]
+    at = {rank: int(store.get(f"at/{rank}")) for rank in told}
+    return [rank for rank in ranks if not at or at.get(rank, -1) == min(at.values())]
+
+
+def _store() -> Any:
+    return dist.PrefixStore("lost", dist.distributed_c10d._get_default_store())
+
+
+def _end(ranks: Sequence[int]) -> None:
+    here = socket.gethostname()
+    for host, process in (_peers[rank] for rank in ranks):
+        if host == here and _is_alive(process):
+            os.kill(process, signal.SIGKILL)
+
+
+def _named(ranks: Sequence[int]) -> str:
+    processes = ", ".join(str(_peers[rank][1]) for rank in ranks)
+    names = ", ".join(_name(rank) for rank in ranks)
+    return f"{names} (process {processes} on {_peers[ranks[0]][0]})"
+
+
+def _name(rank: int) -> str:
+    return f"rank {rank}, which trains {_blocks[rank]}" if _blocks else f"rank {rank}"
 
 
 def started_by_first_process(trainer: Trainer) -> bool:
@@ -142,7 +205,7 @@ def _watch(children: Sequence["subprocess.Popen[bytes]"], first: int) -> None:
     for child in children:
         child.kill()
     print(
-        f"blocklearn: error: rank {first + failed} (process {children[failed - 1].pid}) {how}; "
+        f"blocklearn: error: {_name(first + failed)} (process {children[failed - 1].pid}), {how}; "
         f"{GO_ON}",
         file=sys.stderr,
     )

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blocklearn.distributed.collectives import gather_batch, world_size
+from blocklearn.distributed.collectives import gather_batch
+from blocklearn.distributed.groups import world_size
 
 
 class Moments(NamedTuple):
@@ -24,15 +25,18 @@ class Moments(NamedTuple):
 
 def global_moments(x: Tensor) -> Moments:
     """Moments of `(B, C, ...)` per channel, over all other axes and all processes, whose shares may
-    differ in size. Gradients flow through them, also those of the other processes' samples.
-
-    The shares are joined by `var = sum_r n_r/n (var_r + (mean_r - mean)^2)`, which does not cancel.
-    """
+    differ in size. Gradients flow through them, also those of the other processes' samples."""
     axes = [axis for axis in range(x.ndim) if axis != 1]
     variance, mean = torch.var_mean(x, dim=axes, correction=0)
     count = x.numel() // x.shape[1]
-    if world_size() == 1:
-        return Moments(mean, variance, count)
+    return (
+        Moments(mean, variance, count) if world_size() == 1 else join_moments(mean, variance, count)
+    )
+
+
+def join_moments(mean: Tensor, variance: Tensor, count: int) -> Moments:
+    """Moments of all processes' samples from those of each, `(C,)`, over `count` values: `var =
+    sum_r n_r/n (var_r + (mean_r - mean)^2)`, which does not cancel."""
     shares = gather_batch(torch.cat([mean, variance, mean.new_tensor([count])]).unsqueeze(0))
     means, variances, counts = shares.split([len(mean), len(mean), 1], dim=1)
     total = counts.detach().sum()

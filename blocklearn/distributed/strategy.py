@@ -1,37 +1,71 @@
 """The isolated walk over several processes, as a strategy of Lightning's Trainer."""
 
 import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 
+from blocklearn.distributed.block_replica import BlockReplica, has_own_gradients
 from blocklearn.distributed.collectives import broadcast_state
+from blocklearn.distributed.groups import data_group, world_size
 from blocklearn.distributed.lost import WatchedLauncher, know_peers
+from blocklearn.distributed.meeting import START, meet
+from blocklearn.distributed.sharding import divided_state, shard, whole
 from blocklearn.distributed.sync_norm import synchronise_norms
+from blocklearn.errors import UserError
 
 
-class IsolatedStrategy(DDPStrategy):
-    """Launches and connects processes as `DDPStrategy` does, with its arguments, but wraps nothing
-    in DistributedDataParallel, which expects one backward pass per step where the walk makes one
-    per block. Instead:
-
-    - weights and buffers start as rank 0's;
-    - every BatchNorm is synchronised, always, so `sync_batchnorm` has nothing left to do;
-    - a block's gradients are averaged right after its backward pass, before they are clipped
-      (`UpdateRule.apply`). That this could overlap with the next block's forward pass is left for
-      later.
+class BlockwiseDDPStrategy(DDPStrategy):
+    """Data parallel: every process has all blocks and a part of every batch. Each learning block
+    lies in a DistributedDataParallel of its own, so that its gradients are averaged while the next
+    block is computed; the network as a whole lies in none, which would expect one backward pass per
+    step. Weights and buffers start as rank 0's, and every BatchNorm is synchronised, always, so
+    `sync_batchnorm` has nothing left to do.
 
     The command line chooses it for several devices; in Python: `Trainer(devices=2,
-    strategy=IsolatedStrategy())`.
+    strategy="blockwise_ddp")`.
+
+    Args:
+        timeout_s: seconds that a process waits for the others before the run ends with an error.
+            More than the longest time that one of them works alone, such as writing a checkpoint.
+        shard: divide every block's parameters, gradients and optimizer state among the processes
+            (FSDP2, `torch.distributed.fsdp.fully_shard`), for networks of which one device cannot
+            hold a block, from ViT-L up; otherwise every process has them whole.
+        kwargs: the arguments of Lightning's `DDPStrategy`, `ddp_comm_hook` among them, and of
+            `DistributedDataParallel`, such as `bucket_cap_mb` and `find_unused_parameters`.
+
+    Raises:
+        UserError: for a timeout that is not positive.
     """
 
+    strategy_name = "blockwise_ddp"
+
+    def __init__(self, timeout_s: float = 120.0, shard: bool = False, **kwargs: Any) -> None:
+        if not timeout_s > 0:
+            raise UserError(f"trainer.strategy: timeout_s must be positive, got {timeout_s}")
+        kwargs["timeout"] = timedelta(seconds=timeout_s)  # the command line names its default too
+        super().__init__(**kwargs)
+        self.timeout_s, self.shard = timeout_s, shard
+        self._replicas: dict[int, BlockReplica] = {}
+
     def setup(self, trainer: Trainer) -> None:
-        self._layer_sync = (
-            None  # torch's converter would drop the activation inside timm's BatchNormAct2d
-        )
+        # torch's converter would drop the activation inside timm's BatchNormAct2d
+        self._layer_sync = None
         super().setup(trainer)
+
+    def replica(self, block: Any) -> BlockReplica | None:
+        """What averages a block's gradients; None where there is nothing to average."""
+        return self._replicas.get(block.index)
+
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        return super().reduce(tensor, data_group() if group is None else group, reduce_op)
 
     def _configure_launcher(self) -> None:
         super()._configure_launcher()
@@ -43,26 +77,98 @@ class IsolatedStrategy(DDPStrategy):
             )  # pyright: ignore
 
     def setup_environment(self) -> None:
-        self._join_again()
+        self._join()
         super().setup_environment()
         know_peers()
 
-    def _join_again(self) -> None:
-        """Where torchrun started all processes anew, its store still holds the addresses of those
-        that died, and gloo would call there: so every start has names of its own in it. Lightning
-        takes a group that is there already."""
-        start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        if start != "0" and not dist.is_initialized():
-            store, rank, world_size = next(dist.rendezvous("env://"))
-            backend = self._process_group_backend or self._get_process_group_backend()
-            dist.init_process_group(
-                backend,
-                store=dist.PrefixStore(f"start_{start}", store),
-                rank=rank,
-                world_size=world_size,
-            )
+    def _join(self) -> None:
+        """Connect the processes once all are there: some take longer to start than `timeout_s`.
+        Where torchrun started them anew, its store may still hold the addresses of those that died,
+        and gloo would call there, so every start has names of its own in it. Lightning takes a
+        group that is there already."""
+        if dist.is_initialized():
+            return
+        environment: Any = self.cluster_environment
+        os.environ["MASTER_ADDR"] = environment.main_address
+        os.environ["MASTER_PORT"] = str(environment.main_port)
+        self.set_world_ranks()
+        store, rank, size = next(
+            dist.rendezvous("env://", self.global_rank, self.world_size, timeout=START)
+        )
+        store = dist.PrefixStore(f"start_{meet(store, rank, size)}", store)
+        dist.init_process_group(
+            self._process_group_backend or self._get_process_group_backend(),
+            store=store,
+            rank=rank,
+            world_size=size,
+            timeout=self._timeout,
+        )
 
     def configure_ddp(self) -> None:
-        assert self.model is not None
-        broadcast_state(self.model)
-        synchronise_norms(self.model)
+        walk: Any = self.lightning_module
+        for block in self.own_blocks(walk):
+            broadcast_state(block)
+            synchronise_norms(block)
+            if self.shard and world_size() > 1:
+                shard(block, self._data_mesh())
+        if world_size() > 1 and not self.shard:
+            self._replicas = {
+                block.index: self._replicate(walk, block)
+                for block in self.own_blocks(walk)
+                if has_own_gradients(block)
+            }
+        for index, replica in self._replicas.items():
+            if walk.walked[index].lends:
+                replica.lent_to = self._replicas.get(index + 1)
+
+    def _data_mesh(self) -> DeviceMesh:
+        group = data_group() or dist.group.WORLD
+        return DeviceMesh.from_group(group, self.root_device.type)  # pyright: ignore
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        state = super().lightning_module_state_dict()
+        state.update(whole(state) if self.shard else {})
+        return state
+
+    def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
+        state = super().optimizer_state(optimizer)
+        return whole(state) if self.shard else state
+
+    def load_optimizer_state_dict(self, checkpoint: Any) -> None:
+        states = checkpoint["optimizer_states"]
+        for index, optimizer in enumerate(self.optimizers):
+            if index in self.own_indices:
+                optimizer.load_state_dict(divided_state(optimizer, states[index]))
+
+    @property
+    def own_indices(self) -> range:
+        """Of the blocks that this process trains."""
+        return range(len(self.optimizers))
+
+    def joined(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors that are divided among processes, on the first of them; every process must call
+        it."""
+        return whole(tensors)
+
+    def own_blocks(self, walk: Any) -> list[Any]:
+        """The blocks that this process trains."""
+        return list(walk.walked)
+
+    def _replicate(self, walk: Any, block: Any) -> BlockReplica:
+        hook, wrapper = self._ddp_comm_hook, self._ddp_comm_wrapper
+        return BlockReplica(
+            block,
+            lambda: walk.watch.is_bad(block.name),
+            wrapper(hook) if hook and wrapper else hook,  # pyright: ignore
+            self._ddp_comm_state,
+            **self._ddp_kwargs,
+        )
+
+
+IsolatedStrategy = BlockwiseDDPStrategy  # its name before 0.2
+
+StrategyRegistry.register(
+    BlockwiseDDPStrategy.strategy_name,
+    BlockwiseDDPStrategy,
+    description=str(BlockwiseDDPStrategy.__doc__).partition(".")[0],
+)

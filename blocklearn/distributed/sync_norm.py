@@ -1,12 +1,15 @@
 """BatchNorm over the samples of all processes."""
 
+from typing import Any
+
 import torch
 from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from blocklearn.distributed.collectives import world_size
-from blocklearn.distributed.moments import global_moments
+from blocklearn.distributed.collectives import all_reduce
+from blocklearn.distributed.groups import world_size
+from blocklearn.distributed.moments import join_moments
 from blocklearn.errors import UserError
 
 _KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
@@ -16,7 +19,9 @@ class SyncedBatchNorm(_BatchNorm):
     """BatchNorm of `(B, C, ...)` with the statistics of all processes' samples, on any device;
     torch's own SyncBatchNorm refuses CPU tensors. In eval mode, or in a single process, it is plain
     BatchNorm. The running variance takes in the unbiased variance of the whole batch, as one
-    process with the whole batch would. Computed in float32 at least.
+    process with the whole batch would. Computed in float32 at least, by PyTorch's own kernels: each
+    process' moments are joined over the processes, and what the joined ones change in the gradient
+    is added to it (`global_moments` and autograd are the slow reference).
 
     Args:
         norm: what it replaces; parameters and buffers are taken over, not copied, and so are the
@@ -44,16 +49,54 @@ class SyncedBatchNorm(_BatchNorm):
     def _normalise(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             exact = x if x.dtype == torch.float64 else x.float()
-            mean, variance, count = global_moments(exact)
-            track_moments(self, mean.detach(), variance.detach() * count / (count - 1))
-            scale = (variance + self.eps).rsqrt()
-            scale = scale * self.weight if self.affine else scale
-            shift = self.bias - mean * scale if self.affine else -mean * scale
-            shape = [1, -1, *[1] * (x.ndim - 2)]
-            return torch.addcmul(shift.view(shape), exact, scale.view(shape)).to(x.dtype)
+            out, mean, variance, count = _Normalise.apply(exact, self.weight, self.bias, self.eps)  # pyright: ignore
+            track_moments(self, mean, variance * count / (count - 1))
+            return out.to(x.dtype)
 
     def _check_input_dim(self, input: Tensor) -> None:  # any number of axes will do
         pass
+
+
+class _Normalise(torch.autograd.Function):
+    """`x` to its normalised values, and the batch's mean `(C,)`, biased variance `(C,)` and count
+    of values a channel."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+        mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+        mean, variance, count = join_moments(mean, variance, x.numel() // x.shape[1])
+        out = torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance, count)
+        return out, mean, variance, count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        x, weight, mean, variance, count = ctx.saved_tensors
+        # as if the moments were constants, and the sums of the gradient and of its product with
+        # the normalised values
+        grad, products, sums = torch.ops.aten.native_batch_norm_backward(
+            grads[0],
+            x,
+            weight,
+            mean,
+            variance,
+            None,
+            None,
+            False,
+            ctx.eps,
+            [True, True, True],
+        )
+        scale = (variance + ctx.eps).rsqrt()
+        total_products, total_sums = all_reduce(torch.stack([products, sums])) / count
+        shape = [1, -1, *[1] * (x.ndim - 2)]
+        gain = scale if weight is None else scale * weight
+        slope = -gain * scale * total_products
+        grad.addcmul_(x, slope.view(shape))
+        grad.add_((-gain * total_sums - slope * mean).view(shape))
+        own = (None, None) if weight is None else (products, sums)
+        return grad, *own, None
 
 
 def is_synchronised(norm: _BatchNorm) -> bool:

@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from blocklearn.distributed.collectives import all_reduce
 from blocklearn.distributed.sync_norm import is_synchronised, track_moments
 from blocklearn.kernels.packed_mask import pack_positive, where_positive
+from blocklearn.kernels.pieces import at_a_time
 
 CPU_ENTRIES = 2**21  # stay in its cache
 DEVICE_ENTRIES = 2**27
@@ -223,4 +224,4 @@ def chunks(rows: Tensor, width: int) -> Iterator[tuple[slice, slice]]:
 
 def entries_at_a_time(x: Tensor) -> int:
     """How many expanded activations are held at once."""
-    return CPU_ENTRIES if x.device.type == "cpu" else DEVICE_ENTRIES
+    return at_a_time(x.device, CPU_ENTRIES, DEVICE_ENTRIES)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from blocklearn.kernels.pieces import at_a_time
+
 
 def indexed_products(anchors: Tensor, pool: Tensor, index: Tensor) -> Tensor:
     """`out[i, j] = <anchors[i], pool[index[i, j]]>`, `(N, n)`, with gradients to both. Equal to
@@ -24,7 +26,7 @@ class _IndexedProducts(torch.autograd.Function):
     def forward(ctx: Any, anchors: Tensor, pool: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(anchors, pool, index)
         # what fits a processor's cache, or keeps a GPU busy
-        chunk = 1 << (18 if anchors.device.type == "cpu" else 24)
+        chunk = at_a_time(anchors.device, 1 << 18, 1 << 24)
         rows = max(chunk // (index.shape[1] * anchors.shape[1]), 1)
         return torch.cat(
             [

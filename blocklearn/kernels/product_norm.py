@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from blocklearn.distributed.collectives import gather_batch, sum_over_processes, world_size
+from blocklearn.distributed.collectives import gather_batch, sum_over_processes
+from blocklearn.distributed.groups import world_size
 
 Form = Literal["auto", "matrix", "gram"]
 

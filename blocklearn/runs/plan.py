@@ -3,19 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
+from blocklearn.distributed.block_parallel import BlockParallelStrategy, require_whole_chains
 from blocklearn.distributed.launch import count_processes, say
-from blocklearn.distributed.strategy import IsolatedStrategy
+from blocklearn.distributed.strategy import BlockwiseDDPStrategy
 from blocklearn.errors import UserError
 from blocklearn.runs.refusals import listed, other_strategy
 from blocklearn.training.monitor_times import Rhythm, require_in_time
 from blocklearn.training.monitors import require_monitors
 from blocklearn.training.schedule import require_shared_batches
-from blocklearn.training.trainer_parts import refuse_callbacks, refuse_precision
+from blocklearn.training.trainer_parts import (
+    refuse_across_ranks,
+    refuse_callbacks,
+    refuse_precision,
+)
 
 
 def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[str, Any]) -> None:
@@ -34,7 +40,7 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
     _refuse_plugins(trainer["plugins"])
     strategy = trainer["strategy"]
     if isinstance(strategy, Strategy) and not isinstance(
-        strategy, (SingleDeviceStrategy, IsolatedStrategy)
+        strategy, (SingleDeviceStrategy, BlockwiseDDPStrategy)
     ):
         raise other_strategy(type(strategy).__name__)
     data.setup("fit")
@@ -42,6 +48,8 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
     data.require_enough()
     samples = len(data.pretraining_samples())
     processes = count_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
+    if isinstance(strategy, BlockParallelStrategy):
+        processes = _require_chains(model, strategy, processes, trainer)
     _refuse_batch(data, samples, processes)
     for block in model.walked:  # an optimizer that cannot be built says so here
         model.rule.build_optimizer(block.parameters(), data.batch_size, block.settings.lr_factor)
@@ -53,6 +61,23 @@ def refuse_plan(model: BlockwiseModule, data: KeyedDataModule, trainer: Mapping[
     model.monitors_checked = True
     if not trainer["fast_dev_run"]:
         refuse_schedule(model, samples // data.batch_size, trainer)
+
+
+def _require_chains(
+    model: BlockwiseModule,
+    strategy: BlockParallelStrategy,
+    processes: int,
+    trainer: Mapping[str, Any],
+) -> int:
+    """Among how many processes a batch is divided."""
+    refuse_across_ranks(trainer["callbacks"] or ())
+    if trainer["max_time"] is not None:
+        refuse_across_ranks([Timer(trainer["max_time"])])
+    require_whole_chains(processes, strategy.data_parallel)
+    ranks = processes // strategy.data_parallel
+    alike = model.parts._replace(costs=lambda: [1.0] * len(model.walked))  # whether there is any
+    alike.grouping(ranks, strategy.blocks_per_rank)
+    return strategy.data_parallel
 
 
 def _refuse_plugins(plugins: Any) -> None:

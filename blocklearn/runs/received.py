@@ -2,6 +2,7 @@
 so it may choose among parts that are known and nothing else."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from blocklearn.blocks.old_arguments import renewed_config
+from blocklearn.errors import in_one_line
 from blocklearn.runs.strict_yaml import read_yaml
 
 SECTIONS = ("seed_everything", "model", "data", "probe", "evaluation", "wandb")
@@ -35,6 +37,8 @@ PACKAGES = (
     "optim",
     "training",
 )
+ROOTS = ("root", "probe_root")
+ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:")  # a folder in a cloud; `C:` is a disk
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
@@ -53,9 +57,20 @@ def received_settings(config: Path) -> str:
         kept["trainer"] = {name: trainer[name] for name in OF_THE_TRAINER if name in trainer}
     data = kept.get("data")
     if isinstance(data, Mapping) and isinstance(data.get("init_args"), Mapping):
-        arguments = {name: value for name, value in data["init_args"].items() if name != "download"}
-        kept["data"] = {**data, "init_args": arguments}
+        kept["data"] = {**data, "init_args": dict(_without_fetching(data["init_args"]))}
     return yaml.safe_dump(kept, sort_keys=False)
+
+
+def _without_fetching(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in arguments.items():
+        if name in ROOTS and ADDRESS.match(str(value)):
+            print(
+                f"data: nothing is fetched because a file says so: if you trust it, name "
+                f"--data.{name} {in_one_line(value)} yourself",
+                file=sys.stderr,
+            )
+        elif name not in ("download", "cache_dir"):
+            yield name, value
 
 
 def where_named(config: Path, name: str) -> str:

@@ -13,7 +13,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from blocklearn.distributed.launch import asks_for_several
-from blocklearn.distributed.strategy import IsolatedStrategy
+from blocklearn.distributed.strategy import BlockwiseDDPStrategy
 from blocklearn.errors import UserError
 from blocklearn.training.trainer_parts import refuse_kind
 
@@ -144,7 +144,8 @@ def listed(parts: Any) -> list[Any]:
 def other_strategy(name: str) -> UserError:
     return UserError(
         f"trainer.strategy: {name} expects one backward pass per step, blockwise training makes "
-        "one per block: leave --trainer.strategy alone, several --trainer.devices are enough"
+        "one per block: take blockwise_ddp, which several --trainer.devices choose by themselves, "
+        "or block_parallel"
     )
 
 
@@ -232,7 +233,7 @@ def _try(trainer: Mapping[str, Any]) -> None:
     if isinstance(trainer["profiler"], str):
         settings["profiler"] = trainer["profiler"]
     if asks_for_several(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]):
-        settings["strategy"] = IsolatedStrategy()
+        settings["strategy"] = BlockwiseDDPStrategy()
     for part in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"):
         settings[part] = False
     try:

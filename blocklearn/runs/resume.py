@@ -26,6 +26,7 @@ DECISIVE = (
 SILENT = (  # where data and files lie, and how fast it goes
     "data.init_args.root",
     "data.init_args.probe_root",
+    "data.init_args.cache_dir",
     "data.init_args.download",
     "data.init_args.num_workers",
     "data.init_args.max_corrupt",

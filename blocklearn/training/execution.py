@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from blocklearn.batch import Batch
-from blocklearn.training.contract import BlockOutput, Carried, Clock
+from blocklearn.training.contract import BlockOutput, Carried, Clock, LocalBlock
 from blocklearn.training.learner import Learner
+
+Steps = Generator[tuple[Learner, BlockOutput], None, Carried | None]
 
 
 class Execution(ABC):
@@ -16,7 +18,7 @@ class Execution(ABC):
     @abstractmethod
     def run(
         self, learners: Sequence[Learner], carried: Carried, batch: Batch, clock: Clock
-    ) -> Iterator[tuple[Learner, BlockOutput]]:
+    ) -> Steps:
         """Run the blocks on one batch, and say what those that learn made of it.
 
         Every learner that learns at `clock` must `learn` and then `update`; a block that lends
@@ -27,16 +29,37 @@ class Execution(ABC):
             carried: what the first of them gets.
             batch: as the data made it.
             clock: when.
+
+        Returns:
+            What the last of them hands on, from a generator (`return carried`); only
+            `block_parallel` asks for it.
         """
+
+    def look(
+        self, blocks: Sequence[LocalBlock], carried: Carried, batch: Batch, clock: Clock
+    ) -> Iterator[tuple[LocalBlock, BlockOutput]]:
+        """Run blocks that do not learn, for their losses."""
+        for block in blocks:
+            output = block.local_step(carried, batch, clock)
+            yield block, output
+            carried = output.carried
 
 
 class InTurn(Execution):
     """One block after the other. A block's graph is gone before the next block's is made, so a
-    step holds no more than the largest block's."""
+    step holds no more than the largest block's.
+
+    Args:
+        lag: how many blocks are computed before a block is updated: 1 gives several processes the
+            time of the next block to average its gradients.
+    """
+
+    def __init__(self, lag: int = 0) -> None:
+        self.lag = lag
 
     def run(
         self, learners: Sequence[Learner], carried: Carried, batch: Batch, clock: Clock
-    ) -> Iterator[tuple[Learner, BlockOutput]]:
+    ) -> Steps:
         waiting: deque[Learner] = deque()
         for learner in learners:
             if not learner.learns(clock):
@@ -45,7 +68,10 @@ class InTurn(Execution):
             output = learner.learn(carried, batch, clock)
             waiting.append(learner)
             # the next block's loss has still to reach what it borrows
-            while len(waiting) > bool(learner.block.lends):
+            while len(waiting) > max(bool(learner.block.lends), self.lag):
                 waiting.popleft().update(clock)
             yield learner, output
             carried = output.carried
+        for learner in waiting:
+            learner.update(clock)
+        return carried

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from blocklearn.distributed.collectives import world_size
+from blocklearn.distributed.groups import world_size
 from blocklearn.errors import UserError
 
 Policy = Literal["stop", "skip"]
@@ -171,6 +171,7 @@ def require_finite(tensors: Mapping[str, Any], what: str) -> None:
         elif (
             isinstance(value, Tensor)
             and value.is_floating_point()
+            and not value.is_meta  # another process has it, and looks
             and not bool(torch.isfinite(value).all())
         ):
             raise UserError(f"{what}: {name} holds values that are not finite. {ADVICE}")

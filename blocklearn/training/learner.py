@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,13 @@ from blocklearn.training.contract import BlockOutput, Carried, Clock, LocalBlock
 from blocklearn.training.finite import FiniteWatch, keep, put_back, spoil
 from blocklearn.training.unfinished import Beside
 from blocklearn.training.update_rule import UpdateRule
+
+
+class Replica(Protocol):
+    """A block whose gradients are averaged over several processes."""
+
+    def local_step(self, carried: Carried, batch: Batch, clock: Clock) -> BlockOutput: ...
+    def finish(self) -> None: ...
 
 
 class Learner:
@@ -26,6 +34,7 @@ class Learner:
         steps_per_epoch: batches in an epoch.
         backward: computes the gradients of a loss; by default `loss.backward()`.
         reads: whether losses are read at a batch anyway: on a GPU reading one waits for it.
+        replica: of the block, where it learns from the samples of several processes.
     """
 
     def __init__(
@@ -38,10 +47,12 @@ class Learner:
         steps_per_epoch: float,
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
         reads: Callable[[int], bool] = lambda step: True,
+        replica: Replica | None = None,
     ) -> None:
         self.block, self.optimizer, self.rule, self.watch = block, optimizer, rule, watch
         self.window, self.steps_per_epoch = window, steps_per_epoch
         self._compute_gradients, self._reads = backward, reads
+        self.replica = replica
         self.statistics: Beside = []  # running statistics before batches that may be dropped
 
     def learns(self, clock: Clock) -> bool:
@@ -60,7 +71,7 @@ class Learner:
         self.rule.set_lr(self.optimizer, progress, self.steps_per_epoch, len(self.window))
         if self.watch.policy == "skip" and not self.statistics:
             self.statistics = keep(self.block.buffers())
-        output = self.block.local_step(carried, batch, clock)
+        output = (self.replica or self.block).local_step(carried, batch, clock)
         self._backward(output.loss, clock)
         return output
 
@@ -75,6 +86,8 @@ class Learner:
             return
         take = partial(self.watch.take_gradient, self.block.name, self.block.stage_names)
         before, self.statistics = self.statistics, []
+        if self.replica:
+            self.replica.finish()
         read = self._reads(clock.step)
         if self.rule.apply(self.optimizer, lambda size: take(size, clock.step, read)):
             # it holds low-precision copies of the weights as they were

@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from blocklearn.batch import Batch
+from blocklearn.distributed.groups import data_rank
 from blocklearn.distributed.launch import say
-from blocklearn.distributed.strategy import IsolatedStrategy
+from blocklearn.distributed.strategy import BlockwiseDDPStrategy
 from blocklearn.errors import UserError
 from blocklearn.training.block_metric import BlockMetric
+from blocklearn.training.block_parts import is_here
 from blocklearn.training.contract import BlockOutput, Carried, Clock, LocalBlock
 from blocklearn.training.early_stopping import keep_patience, stopped_early
 from blocklearn.training.execution import Execution, InTurn
@@ -21,6 +23,7 @@ from blocklearn.training.learner import Learner
 from blocklearn.training.monitor_times import Rhythm, require_in_time
 from blocklearn.training.monitors import require_monitors
 from blocklearn.training.place import Place, forget_restart
+from blocklearn.training.placed_walk import PlacedWalk
 from blocklearn.training.schedule import Schedule, SimultaneousSchedule, require_shared_batches
 from blocklearn.training.trainer_parts import refuse_callbacks, refuse_precision, refuse_settings
 from blocklearn.training.unfinished import UNFINISHED, put_unfinished, unfinished
@@ -28,7 +31,7 @@ from blocklearn.training.update_rule import UpdateRule
 from blocklearn.training.watching import Watching
 
 
-class LightningWalk(LightningModule):
+class LightningWalk(PlacedWalk):
     """Runs the blocks in `self.walked` on every batch that the Trainer hands over, logs what they
     say, and counts one step per batch. Blocks, learners and executions know nothing of the Trainer.
 
@@ -46,11 +49,10 @@ class LightningWalk(LightningModule):
         execution: Execution | None = None,
         metrics: Sequence[BlockMetric] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(execution or InTurn())
         self.automatic_optimization = False
         self.rule = rule
         self.schedule = schedule or SimultaneousSchedule()
-        self.execution = execution or InTurn()
         self.watching = Watching(metrics, self.log_dict)
         self.watch = FiniteWatch(rule.non_finite, rule.non_finite_limit)
         self.learners: list[Learner] = []  # while training
@@ -62,23 +64,22 @@ class LightningWalk(LightningModule):
         self._total_steps: int | None = None
         self.monitors_checked = False  # by whoever started the run
 
-    @property
-    def walked(self) -> Sequence[LocalBlock]:
-        """The blocks of this walk, in order."""
-        raise NotImplementedError
-
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         self._require_a_batch_to_normalise_over(batch)
         clock = self.clock(batch_idx)
+        if self.across:
+            self.across.before_batch(clock)
         running = self._running(clock)
         for learner in running:
             learner.prepare(clock)
         stored = [view.flatten(0, 1) for view in batch.stored]
         first = Carried(stored or batch.views)
-        for learner, output in self.execution.run(running, first, batch, clock):
+        for learner, output in self.chosen.run(running, first, batch, clock):
             self._log_block(learner.block, output, batch, "", lr=learner.lr)
             self.watching.observe(learner.block, output, "", clock, self._log_interval)
         self._count_batch()
+        if self.across:
+            self.across.after_batch(self.global_step)
 
     def clock(self, batch_idx: int) -> Clock:
         """Of a training batch, by its number in the epoch."""
@@ -90,7 +91,7 @@ class LightningWalk(LightningModule):
             self.total_steps,
             self.current_epoch,
             self.seed,
-            self.trainer.global_rank,
+            data_rank(),
             group=int(min(group, within + left)),
             updates=self.updated_at(batch_idx),
         )
@@ -131,15 +132,14 @@ class LightningWalk(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         carried = Carried(batch.views)
         clock = Clock(self.global_step, learning=False)
-        for block in self.walked:
-            output = block.local_step(carried, batch, clock)
+        for block, output in self.chosen.look(self.walked, carried, batch, clock):
             self._log_block(block, output, batch, "val_")
             self.watching.observe(block, output, "val_", clock, 0)
-            carried = output.carried
 
     def on_validation_epoch_end(self) -> None:
         for block in self.walked:
             self.watching.log(block.name, "val_")
+        self.share_metrics()
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One optimizer per block. There are no scheduler objects: the learning rate is a function
@@ -147,6 +147,8 @@ class LightningWalk(LightningModule):
         batch_size = getattr(self._datamodule, "batch_size", None)
         built = [
             self.rule.build_optimizer(block.parameters(), batch_size, block.settings.lr_factor)
+            if is_here(block)
+            else SGD(block.parameters(), lr=0.0)  # another process has it
             for block in self.walked
         ]
         self._options = [
@@ -188,11 +190,12 @@ class LightningWalk(LightningModule):
     def on_fit_start(self) -> None:
         self._total_steps = None
         strategy = self.trainer.strategy
-        if not isinstance(strategy, (SingleDeviceStrategy, IsolatedStrategy)):
+        self.place_blocks()
+        if not isinstance(strategy, (SingleDeviceStrategy, BlockwiseDDPStrategy)):
             raise UserError(
                 f"trainer.strategy: {type(strategy).__name__} expects one backward pass per step, "
                 "blockwise training makes one per block: leave --trainer.strategy alone; in "
-                "Python pass strategy=blocklearn.IsolatedStrategy()"
+                'Python pass strategy="blockwise_ddp"'
             )
         refuse_precision(self.trainer.precision)
         if not self.monitors_checked:
@@ -250,11 +253,12 @@ class LightningWalk(LightningModule):
                 trainer.num_training_batches,
                 self.manual_backward,
                 self._reads_losses,
+                self.replica(block),
             )
             for block, optimizer in zip(self.walked, trainer.optimizers, strict=True)
         ]
         if self._place:
-            kept = put_unfinished(self.walked, self._unfinished, trainer.global_rank)
+            kept = put_unfinished(self.walked, self._unfinished, data_rank())
             for learner in self.learners:
                 learner.statistics = kept.get(learner.block.name, [])
             trainer.should_stop |= stopped_early(trainer.callbacks) is not None
@@ -269,6 +273,7 @@ class LightningWalk(LightningModule):
 
     def on_train_end(self) -> None:
         self.learners = []
+        self.let_all_arrive()
 
     def on_train_epoch_start(self) -> None:
         forget_restart(self.trainer)

@@ -83,6 +83,17 @@ OF_A_TRAINER: tuple[
         "replaces the order of the samples; take few of them with limit_train_batches",
     ),
 )
+# where blocks lie in several processes
+ACROSS_RANKS: dict[type[Callback], str] = {
+    Timer: (
+        "(--trainer.max_time) makes all processes wait for one another at every batch; end the run "
+        "by SIGTERM, which saves its state, or by --trainer.max_steps"
+    ),
+    WeightAveraging: (
+        "would average the blocks of one process; take blockwise_ddp, in which every process has "
+        "all blocks"
+    ),
+}
 # that say nothing of an evaluation
 OF_TRAINING = (
     EarlyStopping,
@@ -127,6 +138,20 @@ def refuse_settings(trainer: Trainer) -> None:
     for flag, off, own in OF_A_TRAINER:
         if getattr(trainer, flag) not in off:
             raise UserError(f"Trainer({flag}={getattr(trainer, flag)}) {own}")
+
+
+def refuse_across_ranks(callbacks: Iterable[Callback]) -> None:
+    """Refuse callbacks that cannot work where blocks lie in several processes.
+
+    Raises:
+        UserError: naming what does the job.
+    """
+    for callback in callbacks:
+        for kind, instead in ACROSS_RANKS.items():
+            if isinstance(callback, kind):
+                raise UserError(
+                    f"trainer.callbacks: under block_parallel {type(callback).__name__} {instead}"
+                )
 
 
 def refuse_callbacks(callbacks: Iterable[Callback]) -> None:

@@ -59,18 +59,24 @@ def put_unfinished(
 
 def _gradients(block: LocalBlock) -> dict[str, Tensor]:
     return {
-        name: p.grad.detach().cpu() for name, p in block.named_parameters() if p.grad is not None
+        name: p.grad.detach().cpu()
+        for name, p in block.named_parameters()
+        if p.grad is not None and not p.is_meta  # another process has it
     }
 
 
 def _put_gradients(parameters: Mapping[str, nn.Parameter], gradients: Mapping[str, Tensor]) -> None:
     for name, gradient in gradients.items():
         parameter = parameters[name]
+        if parameter.is_meta:
+            continue
         # in the parameter's own order in memory
         parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 
 def _beside(block: LocalBlock, values: Sequence[Tensor]) -> Beside:
     return [
-        (now, before.to(now.device)) for now, before in zip(block.buffers(), values, strict=True)
+        (now, before.to(now.device))
+        for now, before in zip(block.buffers(), values, strict=True)
+        if not now.is_meta
     ]

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer, SparseAdam
 
-from blocklearn.distributed.collectives import average_gradients
 from blocklearn.errors import UserError
 from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
 from blocklearn.training.finite import Policy
@@ -94,8 +94,7 @@ class UpdateRule:
     def apply(
         self, optimizer: Optimizer, usable: Callable[[Tensor], bool] = lambda size: True
     ) -> bool:
-        """Average over processes, clip, step, and free the gradients, so that no two blocks'
-        gradients exist at once.
+        """Clip, step, and free the gradients.
 
         Args:
             optimizer: of one block.
@@ -106,13 +105,13 @@ class UpdateRule:
             Whether it stepped.
         """
         params = [p for group in optimizer.param_groups for p in group["params"]]
-        average_gradients(params)
+
         if self.gradient_clip_norm is not None:
             size = torch.nn.utils.clip_grad_norm_(params, self.gradient_clip_norm)
         else:
             sums = [p.grad.sum() for p in params if p.grad is not None]
             size = torch.stack(sums).sum() if sums else torch.zeros(())
-        stepped = usable(size)
+        stepped = usable(size.full_tensor() if isinstance(size, DTensor) else size)
         if stepped:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)

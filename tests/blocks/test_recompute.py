@@ -12,12 +12,12 @@ from small import per_block, small_batch, small_data, small_network, small_train
 from torch import nn
 
 from benchmarks.growth import held_megabytes
-from benchmarks.live_bytes import LiveBytes
 from benchmarks.ways_to_train import BASELINE, OURS, UNITS, VIEWS, add_arguments
 from blocklearn import BlockwiseModule, UserError
 from blocklearn.backbones.stage import Stage
 from blocklearn.blocks import finite
 from blocklearn.blocks.lazy_views import LazyViews, ViewFeatures
+from blocklearn.blocks.live_bytes import LiveBytes
 from blocklearn.blocks.recompute import _cheap_runs, _units
 from blocklearn.training.contract import Carried, Clock
 

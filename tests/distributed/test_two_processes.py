@@ -80,24 +80,27 @@ def test_one_processs_bad_label_stops_every_process_with_the_same_words(
     assert first.startswith("Supervised: 1 samples of this batch have labels outside 0 to 2")
 
 
+@pytest.mark.parametrize("name", cases.RUNS)
 def test_training_ends_with_the_weights_and_statistics_of_one_process(
-    several: list[dict[str, Any]], alone: dict[str, Any]
+    several: list[dict[str, Any]], alone: dict[str, Any], name: str
 ) -> None:
-    state = alone["trained"]["state"]
-    assert any(name.endswith("running_var") for name in state)
+    state = alone["trained"][name]["state"]
+    assert any(key.endswith("running_var") for key in state)
     for result in several:
-        torch.testing.assert_close(result["trained"]["state"], state, rtol=1e-7, atol=1e-9)
+        found = result["trained"][name]["state"]
+        torch.testing.assert_close(found, state, rtol=1e-7, atol=1e-9)
 
 
 def test_training_logs_the_losses_of_one_process(
     several: list[dict[str, Any]], alone: dict[str, Any]
 ) -> None:
-    logged = alone["trained"]["logged"]
+    logged = alone["trained"]["simultaneous"]["logged"]
     assert logged.keys() >= {
         f"block{k}/{name}" for k in range(1, 5) for name in ("loss", "val_loss", "on_diag")
     }
     for result in several:
-        torch.testing.assert_close(result["trained"]["logged"], logged, rtol=1e-6, atol=1e-9)
+        found = result["trained"]["simultaneous"]["logged"]
+        torch.testing.assert_close(found, logged, rtol=1e-6, atol=1e-9)
 
 
 def test_noise_differs_between_processes_and_is_that_of_a_single_process_on_rank_0(
@@ -122,17 +125,6 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_weights_of_an_uninterrup
         assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_missing_gradient_counts_as_zeros_and_stays_missing_where_all_lack_it(
-    several: list[dict[str, Any]],
-) -> None:
-    for result in several:
-        found = result["lacking"]
-        assert torch.equal(found["both"], torch.full((2, 2), 2.0))
-        assert torch.equal(found["one"], torch.full((2, 2), 2.0))
-        assert torch.equal(found["double"], torch.full((3,), 5.0, dtype=torch.float64))
-        assert found["none"] is None
-
-
 def test_sums_gathers_and_broadcasts_are_what_they_say(several: list[dict[str, Any]]) -> None:
     for rank, result in enumerate(several):
         found = result["collect"]
@@ -140,6 +132,21 @@ def test_sums_gathers_and_broadcasts_are_what_they_say(several: list[dict[str, A
         assert found["gathered"][:, 0].tolist() == [0, 0, 1, 1, 1]
         assert found["first_row"] == 2 * rank
         assert not found["weight"].any()  # rank 0's
+
+
+def test_blocks_that_are_divided_among_processes_end_with_the_weights_of_one_process(
+    several: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    state = alone["trained"]["clipped"]["state"]
+    for result in several:
+        found = result["divided"]["state_dict"]
+        torch.testing.assert_close(found, state, rtol=1e-7, atol=1e-9)
+        for optimizer in result["divided"]["optimizer_states"]:
+            assert all(kept["exp_avg"].abs().sum() > 0 for kept in optimizer["state"].values())
+    here = [result["divided"]["here"] for result in several]
+    assert all(  # and each holds its part of every parameter
+        here[0][name] + here[1][name] == state[name].numel() for name in here[0]
+    )
 
 
 @pytest.mark.parametrize("stops", ["between updates", "everywhere"])
