@@ -15,11 +15,15 @@ from blocklearn import __version__
 from blocklearn.cli.error_exit import guarded
 from blocklearn.cli.verbs import VERBS, no_verb, overview
 
+WAITING = ("blocklearn inbox", "blocklearn silent")  # threads of blocklearn.distributed
+
 
 def main(args: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 2 where the command line itself is wrong, 1 for other
     errors."""
     args = sys.argv[1:] if args is None else args
+    # a connection that is lost is told by us in a line
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if args[:1] == ["help"]:
         args = [*args[1:], "--help"]
     try:
@@ -34,7 +38,7 @@ def main(args: list[str] | None = None) -> int:
 def _leave_at_once(status: object) -> None:
     """Where a thread still waits for another process, as after an error: below Python, from where
     it would end this process with a complaint of its own."""
-    if isinstance(status, int) and any(t.name == "blocklearn inbox" for t in threading.enumerate()):
+    if isinstance(status, int) and any(t.name in WAITING for t in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

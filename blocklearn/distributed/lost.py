@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
@@ -21,6 +22,8 @@ from blocklearn.errors import UserError
 GO_ON = "start the same command again with --resume auto to go on from the last checkpoint"
 # seconds in which the process that started a dead one may end by itself, with a better word
 GRACE = 10.0
+# words of torch's errors where the fault is another process'
+COLLECTIVE = ("gloo", "NCCL", "Connection", "Socket", "store", "pair closure", "imed out")
 _peers: list[tuple[str, int]] = []  # host and process number of each rank
 _blocks: list[str] = []  # of each rank, where they differ
 
@@ -68,8 +71,8 @@ def complain_of_lost_processes(trainer: Trainer, error: Exception) -> None:
         who = f"{_named(gone)} ended before the run did"
     elif ranks:
         who = f"{_named(ranks)} no longer answered"
-        if started_by_first_process(trainer):
-            _end(ranks)
+        if isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment):
+            _end(ranks)  # nobody else would: torchrun and SLURM do
     else:
         who = "the connection to another process was lost"
     raise UserError(f"{_name(trainer.global_rank)}: {who}; {GO_ON}") from error
@@ -93,7 +96,7 @@ def _silent_peers() -> list[int]:
         silent = [n for n in range(len(_peers)) if not store.check([f"waits/{n}"])]
         found.append(_furthest_behind(store, silent))
 
-    thread = threading.Thread(target=ask, daemon=True, name="silent")
+    thread = threading.Thread(target=ask, daemon=True, name="blocklearn silent")
     thread.start()
     thread.join(GRACE)
     return found[0] if found else [0]
@@ -139,9 +142,7 @@ def started_by_first_process(trainer: Trainer) -> bool:
 
 def _from_a_collective(error: Exception) -> bool:
     told = str(error)
-    return isinstance(error, dist.DistError) or any(
-        word in told for word in ("gloo", "NCCL", "Connection", "Socket", "store")
-    )
+    return isinstance(error, dist.DistError) or any(word in told for word in COLLECTIVE)
 
 
 def _is_alive(process: int) -> bool:
