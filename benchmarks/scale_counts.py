@@ -15,9 +15,9 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from benchmarks.live_bytes import LiveBytes
 from benchmarks.ways_to_train import BASELINE, OURS, build, random_batch
 from blocklearn import Batch, BlockwiseModule
+from blocklearn.blocks.live_bytes import LiveBytes
 from blocklearn.training.contract import Carried, Clock
 
 # Kernels that work piece by piece, and averages over the batch, decide what a small batch holds.

@@ -29,7 +29,6 @@ REFUSED_FLAGS = {
     "gradient_clip_val": "1",
     "model_registry": "mine",
     "overfit_batches": "1",
-    "strategy": "ddp",
 }
 SAME_WEIGHTS = {  # flags that are not about what is learned, and a value that is not the default
     "accelerator": "cpu",
@@ -68,6 +67,7 @@ TRIED_ELSEWHERE = {  # in this file, or in the file that is named
     "max_epochs": "tests/test_cli.py",
     "max_steps": "tests/blocks/test_place.py",
     "precision": "below",
+    "strategy": "tests/distributed",
 }
 
 
@@ -124,6 +124,16 @@ def test_a_flag_that_is_refused_names_what_does_the_job(
     assert flag in line
     assert (named[1] if named else "leave it out") in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_strategy_that_is_not_ours_is_refused_and_ours_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tmp_path / "run", "--trainer.strategy=ddp") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "trainer.strategy: ddp" in line
+    assert "blockwise_ddp" in line
+    assert "block_parallel" in line
 
 
 @pytest.fixture(scope="module")
