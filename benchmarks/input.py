@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
-from benchmarks.rows import Row, in_turns, run_rows
+from benchmarks.rows import Row, in_turns, one_thread, run_rows
 from blocklearn.data import BarlowTwinsViews, ImageDataModule, ImageFolder
 from blocklearn.data.images.digits import ImageArray
 from blocklearn.data.images.views import SmallImageViews
@@ -197,13 +197,9 @@ def resident_row(settings: argparse.Namespace, device: torch.device) -> Row:
 
 def measure(settings: argparse.Namespace) -> list[Row]:
     """On one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    with one_thread():
         return [*host_rows(settings, device), resident_row(settings, device)]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def more_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,14 +12,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.input import SIZE, make_photographs
-from benchmarks.rows import Row, run_rows
+from benchmarks.rows import Row, one_thread, run_rows
 from blocklearn.data import ImageFolder, SingleView, Streaming
 from blocklearn.data.images.folder_parts import FolderParts
 from blocklearn.data.images.packing import pack
@@ -130,21 +129,15 @@ def reading_rows(folders: dict[str, Path], settings: argparse.Namespace) -> list
 
 def measure(settings: argparse.Namespace) -> list[Row]:
     """On one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ExitStack() as stack:
-            made = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=settings.folder)))
-            source = settings.root
-            if source is None:
-                source = made / "images"
-                make_photographs(source, settings.images)
-            folders = {"ours": made / "packed", "theirs": source}
-            pack(source, folders["ours"])
-            settings.images = len(FolderParts(source, held_out=0).train)
-            return [*loader_rows(folders, settings), *reading_rows(folders, settings)]
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), tempfile.TemporaryDirectory(dir=settings.folder) as made:
+        source = settings.root
+        if source is None:
+            source = Path(made) / "images"
+            make_photographs(source, settings.images)
+        folders = {"ours": Path(made) / "packed", "theirs": source}
+        pack(source, folders["ours"])
+        settings.images = len(FolderParts(source, held_out=0).train)
+        return [*loader_rows(folders, settings), *reading_rows(folders, settings)]
 
 
 def more_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,6 @@
 """
 
 import os
-import socket
-import subprocess
 import sys
 import warnings
 from functools import partial
@@ -16,6 +14,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from ranks import run_ranks
 from small import small_data, small_network, small_trainer, weights
 
 from blocklearn import BlockParallelStrategy, BlockSettings, Patches, PatchInfoNCE, Supervised
@@ -50,6 +49,10 @@ RUNS: dict[int, Runs] = {
     4: {
         "barlow_twins": ("barlow_twins", {}),
         "mesh": ("without noise", {"data_parallel": 2, "precision": "64-true"}),
+        "divided": (
+            "without noise",
+            {"data_parallel": 2, "precision": "64-true", "shard": True},
+        ),
     },
 }
 
@@ -100,31 +103,11 @@ def run(
     }
 
 
-def launch(root: Path, processes: int, timeout: int = 280) -> list[Any]:
+def launch(root: Path, processes: int) -> list[Any]:
     """The runs of so many processes, in `root/PROCESSES/NAME`: their results by rank and name."""
     folder = root / str(processes)
     folder.mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {
-        **os.environ,
-        "WORLD_SIZE": str(processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, __file__, str(root)]
-    started = [
-        subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(processes)
-    ]
-    try:
-        assert [process.wait(timeout=timeout) for process in started] == [0] * processes
-    finally:
-        for process in started:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pt") for rank in range(processes)]
+    return run_ranks(__file__, root, folder, processes)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ from blocklearn import BarlowTwins, Batch, BlockwiseModule, ExpandPooling, Joint
 from blocklearn.blocks.settings import BlockSettings, NetworkOptions, UpdateOptions
 from blocklearn.data import Synthetic
 
+NARROW = (  # of a command: a network of the digits' kind that trains in a moment
+    "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
+    "--model.objective.pooling.width=16",
+    "--model.objective.projector.widths=[16,16]",
+)
 OBJECTIVE = partial(
     JointEmbedding,
     pooling=partial(ExpandPooling, width=24),

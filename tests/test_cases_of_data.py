@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small import NARROW
 
 from blocklearn.__main__ import main
 
@@ -17,9 +18,7 @@ SMALL = [
     "--data.image_size=32",
     "--data.batch_size=8",
     "--data.num_workers=0",
-    "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
-    "--model.objective.pooling.width=16",
-    "--model.objective.projector.widths=[16,16]",
+    *NARROW,
     "--model.lr_schedule.warmup_epochs=0",
     "--trainer.max_epochs=1",
     "--trainer.limit_val_batches=0",

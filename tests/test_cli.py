@@ -10,6 +10,7 @@ import timm
 import torch
 import yaml
 from safetensors.torch import load_file
+from small import NARROW
 
 from blocklearn import BlockwiseModule
 from blocklearn.__main__ import main
@@ -24,9 +25,7 @@ SMALL = [
     "--trainer.enable_progress_bar=false",
     "--trainer.log_every_n_steps=1",
     "--trainer.check_val_every_n_epoch=1",
-    "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
-    "--model.objective.pooling.width=16",
-    "--model.objective.projector.widths=[16,16]",
+    *NARROW,
     "--data.batch_size=16",
     "--probe.epochs=2",
     "--model.lr_schedule.warmup_epochs=1",

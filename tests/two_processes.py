@@ -4,9 +4,6 @@ same functions.
 `launch(FOLDER)` starts two real processes of this file; each leaves `FOLDER/RANK.pt`.
 """
 
-import os
-import socket
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -18,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, seed_everything
+from ranks import run_ranks
 from small import small_data, small_network, small_trainer, weights
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
@@ -363,21 +361,7 @@ def compute(folder: Path) -> dict[str, Any]:
 
 def launch(folder: Path) -> list[dict[str, Any]]:
     """Results of two real processes, by rank."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, __file__, str(folder)]
-    processes = [
-        subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=300) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return run_ranks(__file__, folder, folder, 2)
 
 
 if __name__ == "__main__":

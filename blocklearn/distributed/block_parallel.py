@@ -3,7 +3,7 @@
 import gc
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -85,11 +85,6 @@ class BlockParallelStrategy(BlockwiseDDPStrategy):
         return self.global_rank // self.data_parallel
 
     @property
-    def _reports(self) -> bool:
-        """Whether it speaks for those with the same blocks."""
-        return self.global_rank % self.data_parallel == 0
-
-    @property
     def own_indices(self) -> range:
         return self.groups[self.place]
 
@@ -131,17 +126,17 @@ class BlockParallelStrategy(BlockwiseDDPStrategy):
         super().setup(trainer)
 
     def _connect(self, places: int) -> None:
-        def channel(source: int, target: int, tag: int, lead: int) -> Channel:
-            return Channel(self._heads, self._chain, source, target, self.root_device, tag, lead)
+        def border(source: int) -> Channel:
+            groups, device = (self._heads, self._chain), self.root_device
+            return Channel(*groups, source, source + 1, device, ACTIVATIONS, self.lead)
 
         if self.place > 0:
-            own = channel(self.place - 1, self.place, ACTIVATIONS, self.lead)
-            self.inbox = Inbox(own, self.timeout_s)
+            self.inbox = Inbox(border(self.place - 1), self.timeout_s)
         if self.place < places - 1:
-            self.outbox = channel(self.place, self.place + 1, ACTIVATIONS, self.lead)
-        first = torch.device("cpu")
+            self.outbox = border(self.place)
+        host = torch.device("cpu")
         self._parts = [
-            Channel(self._heads, self._heads, source, 0, first, PARTS, 1)
+            Channel(self._heads, self._heads, source, 0, host, PARTS, 1)
             for source in range(1, places)
         ]
         # a process may train several times, and names are used once
@@ -166,9 +161,6 @@ class BlockParallelStrategy(BlockwiseDDPStrategy):
         dist.all_reduce(votes)
         return int(votes) == dist.get_world_size() if all else bool(votes)
 
-    def own_blocks(self, walk: Any) -> list[Any]:
-        return [walk.walked[index] for index in self.own_indices]
-
     def model_to_device(self) -> None:
         walk: Any = self.lightning_module
         for block in self.own_blocks(walk):
@@ -191,14 +183,13 @@ class BlockParallelStrategy(BlockwiseDDPStrategy):
     def save_checkpoint(self, checkpoint: Any, filepath: Any, storage_options: Any = None) -> None:
         """The first process gets the parts of the others, and writes the whole."""
         walk: Any = self.lightning_module
-        if self._reports and self.place > 0:
-            channel = self._parts[self.place - 1]
-            channel.send(walk.parts.take(checkpoint, self.own_indices))
-            channel.settle()
-        elif self._reports:
-            for channel in self._parts:
-                walk.parts.put(checkpoint, channel.receive())
+        for part in self._to_first(lambda: walk.parts.take(checkpoint, self.own_indices)):
+            walk.parts.put(checkpoint, part)
         super().save_checkpoint(checkpoint, filepath, storage_options)
+
+    def _data_mesh(self) -> DeviceMesh:
+        assert self.mesh is not None
+        return self.mesh["data"]
 
     def in_step(self) -> None:
         """Let the first processes of several chains begin a batch together, so that none comes to
@@ -208,16 +199,25 @@ class BlockParallelStrategy(BlockwiseDDPStrategy):
 
     def joined(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """On the first process, the tensors of all; every process must call it."""
-        own = {name: tensor for name, tensor in tensors.items() if not tensor.is_meta}
-        own = whole(own)
-        if self._reports and self.place > 0:
-            self._parts[self.place - 1].send(own)
-            self._parts[self.place - 1].settle()
-        elif self._reports:
-            others = [channel.receive() for channel in self._parts]
-            own = {name: tensor for part in (own, *others) for name, tensor in part.items()}
+        here = {name: tensor for name, tensor in tensors.items() if not tensor.is_meta}
+        own = whole(here)
+        joined = dict(own)
+        for part in self._to_first(lambda: own):
+            joined |= part
         self._meet()
-        return {name: own[name] for name in tensors if name in own}
+        return {name: joined[name] for name in tensors if name in joined}
+
+    def _to_first(self, part: Callable[[], Any]) -> Iterator[Any]:
+        """What the other places of the chain have, one after the other, on the first process; those
+        send it."""
+        speaks = self.global_rank % self.data_parallel == 0  # for those with the same blocks
+        if speaks and self.place > 0:
+            channel = self._parts[self.place - 1]
+            channel.send(part())
+            channel.settle()
+        elif speaks:
+            for channel in self._parts:
+                yield channel.receive()
 
     def finish(self) -> None:
         """Say that nothing follows, and wait until all has arrived."""

@@ -52,7 +52,7 @@ class BlockReplica:
         self.lent_to: BlockReplica | None = None
         self._under_way: list[tuple[Tensor, Any]] = []
         module = _LocalStep(block)
-        lent = {id(p) for stage in _lent(block) for p in stage.parameters()}
+        lent = _lent(block)
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
             module,
             [
@@ -123,12 +123,14 @@ class _LocalStep(nn.Module):
         return self.block.local_step(carried, batch, clock)
 
 
-def _lent(block: Any) -> list[nn.Module]:
-    return list(block.stages)[-block.lends :] if block.lends else []
+def _lent(block: Any) -> set[int]:
+    """The identities of the parameters of the stages that the next block borrows."""
+    stages = list(block.stages)[-block.lends :] if block.lends else []
+    return {id(p) for stage in stages for p in stage.parameters()}
 
 
 def has_own_gradients(block: Any) -> bool:
     """Whether there is anything to average."""
-    lent = {id(p) for stage in _lent(block) for p in stage.parameters()}
+    lent = _lent(block)
     borrowed = [p for stage in block.borrowed for p in stage.parameters()]
     return any(p.requires_grad and id(p) not in lent for p in (*block.parameters(), *borrowed))

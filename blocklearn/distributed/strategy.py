@@ -122,8 +122,7 @@ class BlockwiseDDPStrategy(DDPStrategy):
                 replica.lent_to = self._replicas.get(index + 1)
 
     def _data_mesh(self) -> DeviceMesh:
-        group = data_group() or dist.group.WORLD
-        return DeviceMesh.from_group(group, self.root_device.type)  # pyright: ignore
+        return DeviceMesh.from_group(dist.group.WORLD, self.root_device.type)  # pyright: ignore
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         state = super().lightning_module_state_dict()
@@ -135,15 +134,15 @@ class BlockwiseDDPStrategy(DDPStrategy):
         return whole(state) if self.shard else state
 
     def load_optimizer_state_dict(self, checkpoint: Any) -> None:
-        states = checkpoint["optimizer_states"]
-        for index, optimizer in enumerate(self.optimizers):
-            if index in self.own_indices:
-                optimizer.load_state_dict(divided_state(optimizer, states[index]))
+        for index in self.own_indices:
+            optimizer, state = self.optimizers[index], checkpoint["optimizer_states"][index]
+            optimizer.load_state_dict(divided_state(optimizer, state))
 
     @property
     def own_indices(self) -> range:
         """Of the blocks that this process trains."""
-        return range(len(self.optimizers))
+        walk: Any = self.lightning_module
+        return range(len(walk.walked))
 
     def joined(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors that are divided among processes, on the first of them; every process must call
@@ -152,7 +151,7 @@ class BlockwiseDDPStrategy(DDPStrategy):
 
     def own_blocks(self, walk: Any) -> list[Any]:
         """The blocks that this process trains."""
-        return list(walk.walked)
+        return [walk.walked[index] for index in self.own_indices]
 
     def _replicate(self, walk: Any, block: Any) -> BlockReplica:
         hook, wrapper = self._ddp_comm_hook, self._ddp_comm_wrapper

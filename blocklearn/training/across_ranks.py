@@ -22,7 +22,7 @@ class AcrossRanks:
     """What a walk does besides where its blocks lie in several processes: the rows of all blocks'
     metrics are joined in the first process, and callbacks see the metrics of all blocks.
 
-    Lightning's own writing of rows gives way to that until `finish`.
+    Lightning's own writing of rows, and its asking for signals, give way to that until `finish`.
 
     Args:
         trainer: of the run.
@@ -40,7 +40,7 @@ class AcrossRanks:
         trainer._logger_connector.log_metrics = self._take_row  # pyright: ignore
         # Lightning asks for signals by a broadcast at every batch, which keeps all in step; the
         # borders do that
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # pyright: ignore
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # pyright: ignore
 
     def before_batch(self, clock: Clock) -> None:
         """Agree on what all processes do behind it."""
@@ -75,6 +75,7 @@ class AcrossRanks:
         self.strategy.finish()
         self.rows.finish()
         del self.trainer._logger_connector.log_metrics
+        del self.trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor
 
     def _take_row(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """In place of the connector's `log_metrics`, and as it counts."""
@@ -91,10 +92,6 @@ class AcrossRanks:
         for logger in self.trainer.loggers:
             logger.log_metrics(metrics=values, step=step)
             logger.save()
-
-
-def _nothing() -> None:
-    pass
 
 
 def _saves_behind(callback: Any, step: int) -> bool:

@@ -41,11 +41,35 @@ class BlockParts(NamedTuple):
 
     def take(self, checkpoint: Mapping[str, Any], own: range) -> dict[str, Any]:
         """What only the process of the blocks `own` knows of a checkpoint."""
-        return part_of(checkpoint, self.blocks, own)
+        names = {self.blocks[index].name for index in own}
+        states = checkpoint.get("optimizer_states") or []
+        return {
+            "names": sorted(names),
+            "state_dict": {
+                name: value
+                for name, value in checkpoint["state_dict"].items()
+                if isinstance(value, Tensor) and not value.is_meta
+            },
+            "optimizer_states": {index: states[index] for index in own if states},
+            UNFINISHED: [_of(names, waiting) for waiting in checkpoint.get(UNFINISHED, ())],
+            COUNTS: _of(names, checkpoint.get(COUNTS, {})),
+        }
 
     def put(self, checkpoint: MutableMapping[str, Any], part: Mapping[str, Any]) -> None:
         """Put what `take` took in another process into this one's checkpoint."""
-        put_part(checkpoint, part)
+        checkpoint["state_dict"].update(part["state_dict"])
+        for index, state in part["optimizer_states"].items():
+            checkpoint["optimizer_states"][index] = state
+        names = set(part["names"])
+        waiting = list(checkpoint.get(UNFINISHED, ()))
+        for rank, theirs in enumerate(part[UNFINISHED]):
+            if rank == len(waiting):
+                waiting.append({kind: {} for kind in theirs})
+            _take(waiting[rank], theirs, names)
+        if UNFINISHED in checkpoint:
+            checkpoint[UNFINISHED] = waiting
+        if COUNTS in checkpoint:
+            _take(checkpoint[COUNTS], part[COUNTS], names)
 
 
 def is_here(block: LocalBlock) -> bool:
@@ -92,49 +116,14 @@ def given_grouping(
         )
     ends = [sum(per_rank[: rank + 1]) for rank in range(ranks)]
     groups = [range(end - count, end) for end, count in zip(ends, per_rank, strict=True)]
+    together = shares_with_the_one_before(blocks)
     for group in groups:
-        if group.start in shares_with_the_one_before(blocks):
+        if group.start in together:
             raise UserError(
                 f"trainer.strategy.blocks_per_rank: block{group.start} and block{group.start + 1} "
                 "share a stage, and must be on one rank"
             )
     return groups
-
-
-def part_of(
-    checkpoint: Mapping[str, Any], blocks: Sequence[LocalBlock], own: range
-) -> dict[str, Any]:
-    """What only the process of the blocks `own` knows of a checkpoint."""
-    names = {blocks[index].name for index in own}
-    states = checkpoint.get("optimizer_states") or []
-    return {
-        "names": sorted(names),
-        "state_dict": {
-            name: value
-            for name, value in checkpoint["state_dict"].items()
-            if isinstance(value, Tensor) and not value.is_meta
-        },
-        "optimizer_states": {index: states[index] for index in own if states},
-        UNFINISHED: [_of(names, waiting) for waiting in checkpoint.get(UNFINISHED, ())],
-        COUNTS: _of(names, checkpoint.get(COUNTS, {})),
-    }
-
-
-def put_part(checkpoint: MutableMapping[str, Any], part: Mapping[str, Any]) -> None:
-    """Put what `part_of` took in another process into this one's checkpoint."""
-    checkpoint["state_dict"].update(part["state_dict"])
-    for index, state in part["optimizer_states"].items():
-        checkpoint["optimizer_states"][index] = state
-    names = set(part["names"])
-    waiting = list(checkpoint.get(UNFINISHED, ()))
-    for rank, theirs in enumerate(part[UNFINISHED]):
-        if rank == len(waiting):
-            waiting.append({kind: {} for kind in theirs})
-        _take(waiting[rank], theirs, names)
-    if UNFINISHED in checkpoint:
-        checkpoint[UNFINISHED] = waiting
-    if COUNTS in checkpoint:
-        _take(checkpoint[COUNTS], part[COUNTS], names)
 
 
 def _of(names: set[str], by_block: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -36,9 +36,9 @@ def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
         mode = unfinished.stat().st_mode
         yield unfinished
         unfinished.chmod(mode)  # some writers make a file of their own, for its owner alone
-        _flush(unfinished)
+        flush(unfinished)
         os.replace(unfinished, path)
-        _flush(path.parent)
+        flush(path.parent)
     except UserError:
         raise
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
@@ -88,7 +88,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or what a folder says of its files, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

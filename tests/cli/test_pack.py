@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from packed import image_folder
+from small import NARROW
 from small_disk import fill, small_disk
 
 from blocklearn import UserError
@@ -24,9 +25,7 @@ FIT = [
     "--data.image_size=16",
     "--data.batch_size=8",
     "--data.num_workers=0",
-    "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
-    "--model.objective.pooling.width=16",
-    "--model.objective.projector.widths=[16,16]",
+    *NARROW,
     "--model.lr_schedule.warmup_epochs=0",
     "--trainer.max_epochs=1",
     "--trainer.log_every_n_steps=1",

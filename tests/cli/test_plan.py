@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from small import NARROW
 from torch._subclasses.fake_tensor import FakeTensor
 
 from blocklearn import BlockwiseModule
@@ -14,9 +15,7 @@ from blocklearn.blocks.costs import BlockCost, count_costs
 
 SMALL = [
     "--config=bt_digits.yaml",
-    "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
-    "--model.objective.pooling.width=16",
-    "--model.objective.projector.widths=[16,16]",
+    *NARROW,
     "--data.batch_size=16",
     "--data.image_size=32",
 ]

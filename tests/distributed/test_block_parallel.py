@@ -34,11 +34,8 @@ BITWISE = [
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of one process in `one/NAME`, with the threads that a process of several has."""
     root = tmp_path_factory.mktemp("runs")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     for title, (network, settings) in ONE.items():
         cases.run(root / "one" / title, network, **settings)
-    torch.set_num_threads(threads)
     return root
 
 
@@ -91,10 +88,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(
     several: dict[int, list[Any]], root: Path
 ) -> None:
     begun = root / "2" / "begun" / "checkpoints" / "last.ckpt"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     cases.run(root / "back", "barlow_twins", resume=str(begun))
-    torch.set_num_threads(threads)
     whole, back = checkpoint(root / "one" / "barlow_twins"), checkpoint(root / "back")
     assert_identical(back["state_dict"], whole["state_dict"])
     assert_identical(back["optimizer_states"], whole["optimizer_states"])
@@ -121,13 +115,14 @@ def test_the_state_that_is_kept_for_a_metric_of_the_last_rank_is_that_of_one_pro
         assert [Path(result["barlow_twins"]["best"]).name] == kept
 
 
+@pytest.mark.parametrize("name", ["mesh", "divided"])
 def test_two_chains_of_two_ranks_are_one_process_with_the_whole_batch(
-    several: dict[int, list[Any]], root: Path
+    several: dict[int, list[Any]], root: Path, name: str
 ) -> None:
-    mine, theirs = (checkpoint(root / part / "mesh") for part in ("4", "one"))
+    mine, theirs = (checkpoint(root / part) for part in (f"4/{name}", "one/mesh"))
     torch.testing.assert_close(mine["state_dict"], theirs["state_dict"], rtol=1e-7, atol=1e-9)
     assert mine["global_step"] == theirs["global_step"]
-    here = [set(result["mesh"]["here"]) for result in several[4]]
+    here = [set(result[name]["here"]) for result in several[4]]
     assert here[0] == here[1] != here[2] == here[3]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small import NARROW
 
 SMALL = [
     "--config=bt_digits.yaml",
@@ -19,9 +20,7 @@ SMALL = [
     "--trainer.log_every_n_steps=1",
     "--trainer.accelerator=cpu",
     "--model.noise=none",
-    "--model.network.backbone_kwargs={layers: [1,1,1,1], channels: [8,8,8,8]}",
-    "--model.objective.pooling.width=16",
-    "--model.objective.projector.widths=[16,16]",
+    *NARROW,
     "--data.batch_size=16",
     "--data.num_workers=0",
     "--model.lr_schedule.warmup_epochs=1",

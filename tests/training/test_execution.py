@@ -11,7 +11,7 @@ from small import same_weights, small_data, small_network, small_trainer, weight
 
 from blocklearn import Batch, BlockwiseModule, SequentialSchedule
 from blocklearn.training.contract import BlockOutput, Carried, Clock
-from blocklearn.training.execution import Execution
+from blocklearn.training.execution import Execution, Steps
 from blocklearn.training.learner import Learner
 
 
@@ -20,7 +20,7 @@ class AllForwardFirst(Execution):
 
     def run(
         self, learners: Sequence[Learner], carried: Carried, batch: Batch, clock: Clock
-    ) -> Iterator[tuple[Learner, BlockOutput]]:
+    ) -> Steps:
         learned: list[tuple[Learner, BlockOutput]] = []
         for learner in learners:
             if learner.learns(clock):
@@ -32,6 +32,7 @@ class AllForwardFirst(Execution):
         for learner, output in reversed(learned):
             learner.update(clock)
             yield learner, output
+        return carried
 
 
 def train(folder: Path, execution: Execution | None, **changes: Any) -> BlockwiseModule:

@@ -21,7 +21,7 @@ from blocklearn.data.images.packed_index import (
 )
 from blocklearn.data.images.remote_folder import digest, require_litdata
 from blocklearn.errors import UserError, in_one_line
-from blocklearn.weights.atomic_write import cannot_write
+from blocklearn.weights.atomic_write import cannot_write, flush
 
 CHUNK_BYTES = 64_000_000
 LARGEST_IMAGE = 2**31  # the format counts bytes in 32 bits
@@ -93,8 +93,8 @@ def _write_split(
     own.rename(folder / LITDATAS_INDEX)
     chunks = [_chunk(folder, about) for about in listed]
     for path in folder.iterdir():
-        _flush(path)
-    _flush(folder)
+        flush(path)
+    flush(folder)
     return PackedSplit(chunks, paths, labels)
 
 
@@ -154,9 +154,9 @@ def _whole_or_not_at_all(target: Path, needed: int) -> Iterator[Path]:
         unfinished.mkdir()
         with _held(unfinished):
             yield unfinished
-            _flush(unfinished)
+            flush(unfinished)
             unfinished.rename(target)
-            _flush(target.parent)
+            flush(target.parent)
     except OSError as error:
         raise cannot_write(target, error.strerror or str(error), needed) from error
     finally:
@@ -179,13 +179,5 @@ def _held(folder: Path) -> Iterator[bool]:
             except OSError:
                 pass
         yield alone
-    finally:
-        os.close(handle)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
