@@ -1,0 +1,1 @@
+"""Pictures from plain figures, one kind a file."""
