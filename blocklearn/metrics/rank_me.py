@@ -1,10 +1,9 @@
 """RankMe: how many dimensions a block's features use."""
 
-from collections import deque
-
 import torch
 from torch import Tensor
 
+from blocklearn.metrics.kept_rows import KeptRows, first_view
 from blocklearn.training.block_metric import BlockMetric
 from blocklearn.training.contract import BlockOutput, LocalBlock
 
@@ -17,8 +16,9 @@ class RankMe(BlockMetric):
     `rankme = exp(-sum p log p)`, between 1 (collapse) and `min(N, D)`.
 
     A feature is the mean over the positions of the block's output in the first view, so `D` is the
-    number of channels. `N` is the samples of this process that were seen since the last time; with
-    fewer than `D` the rank says as much of `N` as of the features, so look at many batches.
+    number of channels. `N` is the samples that were seen since the last time, over all processes
+    among which a batch is divided; with fewer than `D` the rank says as much of `N` as of the
+    features, so look at many batches.
 
     Args:
         every: batches from one that is looked at to the next, >= 1.
@@ -30,25 +30,17 @@ class RankMe(BlockMetric):
 
     def __init__(self, every: int = 1, samples: int = 2048) -> None:
         super().__init__(every)
-        if samples < 2:
-            raise ValueError(f"RankMe needs at least 2 samples, got {samples}")
-        self.samples = samples
-        self._kept: deque[Tensor] = deque()
+        self._rows = KeptRows(samples)
 
     def update(self, block: LocalBlock, output: BlockOutput) -> None:
-        features = block.spec.average(output.carried.views[0])
-        self._kept.append(features.detach().float().cpu())
-        while sum(map(len, self._kept)) - len(self._kept[0]) >= self.samples:
-            self._kept.popleft()
+        self._rows.append(first_view(block, output))
 
     def compute(self) -> dict[str, Tensor]:
-        features = torch.cat(list(self._kept))[-self.samples :]
-        self._kept.clear()
-        return {"rankme": effective_rank(features)}
+        return {"rankme": rank_me(self._rows.take())}
 
 
-def effective_rank(features: Tensor) -> Tensor:
-    """Of features `(N, D)`; a scalar."""
+def rank_me(features: Tensor) -> Tensor:
+    """RankMe of features `(N, D)`; a scalar."""
     values = torch.linalg.svdvals(features.double())
     share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny) + EPS
     return (-(share * share.log()).sum()).exp().float()

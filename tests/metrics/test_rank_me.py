@@ -7,7 +7,7 @@ from lightning.pytorch import seed_everything
 from small import same_weights, small_batch, small_data, small_network, small_trainer, weights
 
 from blocklearn.metrics import RankMe
-from blocklearn.metrics.rank_me import effective_rank
+from blocklearn.metrics.rank_me import rank_me
 from blocklearn.reporting.metrics_csv import MetricsCSV
 from blocklearn.training.contract import Carried
 
@@ -18,15 +18,15 @@ def test_it_is_the_exponential_of_the_entropy_of_the_singular_values() -> None:
     right, _ = torch.linalg.qr(torch.randn(4, 4))
     share = values / 10
     expected = torch.exp(-(share * share.log()).sum())
-    found = effective_rank(left @ torch.diag(values) @ right)
+    found = rank_me(left @ torch.diag(values) @ right)
     assert found.shape == ()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
 
 
 def test_collapse_is_1_and_independent_dimensions_count_each() -> None:
-    assert float(effective_rank(torch.ones(20, 6))) == pytest.approx(1, abs=1e-4)
-    assert float(effective_rank(torch.eye(6))) == pytest.approx(6, abs=1e-4)
-    assert float(effective_rank(torch.zeros(4, 3))) == pytest.approx(1, abs=1e-4)
+    assert float(rank_me(torch.ones(20, 6))) == pytest.approx(1, abs=1e-4)
+    assert float(rank_me(torch.eye(6))) == pytest.approx(6, abs=1e-4)
+    assert float(rank_me(torch.zeros(4, 3))) == pytest.approx(1, abs=1e-4)
 
 
 def test_it_keeps_the_last_samples_and_begins_anew() -> None:
@@ -35,9 +35,9 @@ def test_it_keeps_the_last_samples_and_begins_anew() -> None:
     metric = RankMe(samples=8)
     for _ in range(4):
         metric.update(block, block.local_step(Carried(batch.views), batch))
-    assert sum(map(len, metric._kept)) < 8 + 6
+    assert sum(map(len, metric._rows._kept)) < 8 + 6
     assert 1 <= float(metric.compute()["rankme"]) <= 8
-    assert not metric._kept
+    assert not metric._rows._kept
 
 
 def test_every_block_is_watched_in_training_and_validation_and_learns_the_same(
