@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, default_collate
 
 from blocklearn.backbones.input_spec import InputSpec
 from blocklearn.batch import Batch
-from blocklearn.data.labelled_part import stratified_part
+from blocklearn.data.labelled_part import SamplesAt, stratified_part
 from blocklearn.data.loader import (
     FinishedViews,
     KeyedSampler,
@@ -21,7 +22,7 @@ from blocklearn.data.loader import (
     LabelledSamples,
     ResumableLoader,
 )
-from blocklearn.data.unreadable import UnreadableSamples
+from blocklearn.data.unreadable import UnreadableSamples, replaced_samples
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.distributed.groups import data_rank, world_size
 from blocklearn.errors import UserError
@@ -160,15 +161,11 @@ class KeyedDataModule(LightningDataModule):
                 f"data: {self.title} has {len(samples)} samples for training, fewer than one batch "
                 f"of {self.batch_size}; lower --data.batch_size"
             )
-        self._enough = (
-            samples  # the next training loader takes them, so that large sets are not read twice
-        )
+        self._enough = samples  # for the next training loader: large sets are not read twice
 
     def few_samples(self, count: int = 8) -> Batch:
         """The first training samples in one batch, with their views of epoch 0, for looking at."""
-        dataset = self._dataset(
-            self.pretraining_samples(), self._training_views(), self._view_label()
-        )
+        dataset = self._training_dataset()
         batch: Batch = default_collate(
             [dataset[index] for index in range(min(count, len(dataset)))]
         )
@@ -180,27 +177,18 @@ class KeyedDataModule(LightningDataModule):
             ]
         )
 
+    def as_seen(self, views: Tensor) -> np.ndarray:
+        """Views to look at: the curve of a sound, `(B, L)`, or what an image says."""
+        return views.float().cpu().flatten(1).numpy()
+
     def list_unreadable_in(self, folder: Path) -> None:
-        """Name the folder for the list of unreadable samples: that of the trainer, unless one is
-        named here."""
+        """Name the folder for the list of unreadable samples; else it is the trainer's."""
         self._list_folder = folder
 
     def unreadable_told(self) -> str | None:
-        """A line on the samples that were replaced, of the data sets that this process has made
-        loaders of; null where there was none. In a run that was resumed they are those of all its
-        parts."""
-        found = {name: reason for count in self._counts for name, reason in count.found().items()}
-        lists = {
-            str(count.list.path)
-            for count in self._counts
-            if count.list and count.list.path.is_file()
-        }
-        if not found:
-            return None
-        where = ", ".join(sorted(lists) or [*list(found)[:3], *(["..."] if len(found) > 3 else [])])
-        if len(found) == 1:
-            return f"1 sample could not be read and was replaced by another: {where}"
-        return f"{len(found)} samples could not be read and were replaced by others: {where}"
+        """A line on the samples that were replaced, in all parts of a run, of the data sets that
+        this process has made loaders of; null where there was none."""
+        return replaced_samples(self._counts)
 
     def train_dataloader(self) -> ResumableLoader:
         if self._enough is None:
@@ -211,48 +199,55 @@ class KeyedDataModule(LightningDataModule):
 
     def every_training_view(self) -> DataLoader[Batch]:
         """All training samples in order, with the views that `fixed_views` gives them."""
-        dataset = self._dataset(
-            self.pretraining_samples(), self._training_views(), self._view_label()
-        )
-        device = self._device()
         return FinishedViews(
-            dataset, self.recipe, device, batch_size=self.batch_size, num_workers=self.num_workers
+            self._training_dataset(),
+            self.recipe,
+            self._device(),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
         )
 
     def val_dataloader(self) -> ResumableLoader:
         return self._training_loader(self.test_samples(), shuffle=False)
 
-    def probe_dataloader(
-        self, batch_size: int, augment: bool = True, labelled_part: float = 1.0
-    ) -> ResumableLoader:
-        """Labelled samples for training a probe, in one view: augmented and shuffled, or as they
-        are and in order. Of a `labelled_part` below 1 the samples are those that `stratified_part`
-        draws with the run's seed. With `frame_labels` the view is the whole sample, whatever
-        `augment` says, and `batch_size` is not used.
+    def labelled_samples(self, labelled_part: float = 1.0) -> LabelledSamples:
+        """`probe_samples`, or of a part below 1 those that `stratified_part` draws with the run's
+        seed.
 
         Raises:
             UserError: for a `labelled_part` below 1 of frame labels.
         """
         samples = self.probe_samples()
-        if labelled_part < 1 and self.frame_labels:
+        if labelled_part == 1:
+            return samples
+        if self.frame_labels:
             raise UserError(
                 f"probe: labelled_part {labelled_part} needs one label per sample, {self.title} "
                 "has one per frame here; leave it at 1 or choose another --data.target"
             )
-        if labelled_part < 1:
-            samples = stratified_part(samples, labelled_part, self._keying_seed())
+        return stratified_part(samples, labelled_part, self.keying_seed())
+
+    def probe_dataloader(
+        self,
+        batch_size: int,
+        augment: bool = True,
+        labelled_part: float = 1.0,
+        positions: Sequence[int] | None = None,
+    ) -> ResumableLoader:
+        """`labelled_samples` for training a probe, or those at some positions, in one view:
+        augmented and shuffled, or as they are and in order. With `frame_labels` the view is the
+        whole sample, whatever `augment` says, and `batch_size` is not used."""
+        samples = self.labelled_samples(labelled_part)
+        if positions is not None:
+            samples = SamplesAt(samples, positions)
         view = self.recipe.probe_view if augment else self._test_view()
         if self.frame_labels:
             view, batch_size = self._test_view(), self._world_size()
-        return self._loader(
-            samples, [view], shuffle=augment, batch_size=min(batch_size, len(samples))
-        )
+        return self._loader(samples, [view], augment, min(batch_size, len(samples)))
 
     def test_dataloader(self) -> ResumableLoader:
         batch_size = self._world_size() if self.frame_labels else self.batch_size
-        return self._loader(
-            self.test_samples(), [self._test_view()], shuffle=False, batch_size=batch_size
-        )
+        return self._loader(self.test_samples(), [self._test_view()], False, batch_size)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The samples of `predict_split`, as they are and in order. A plain loader, since Lightning
@@ -273,7 +268,7 @@ class KeyedDataModule(LightningDataModule):
     def _test_view(self) -> Callable[[Any], Tensor]:
         return self.recipe.whole_view if self.frame_labels else self.recipe.plain_view
 
-    def _keying_seed(self) -> int:
+    def keying_seed(self) -> int:
         return torch.initial_seed() if self._seed is None else self._seed
 
     def _world_size(self) -> int:
@@ -287,6 +282,10 @@ class KeyedDataModule(LightningDataModule):
             partial(self.recipe.training_view, view=view) for view in range(self.recipe.num_views)
         ]
 
+    def _training_dataset(self) -> KeyedViews:
+        samples = self.pretraining_samples()
+        return self._dataset(samples, self._training_views(), self._view_label())
+
     def _dataset(
         self,
         samples: LabelledSamples,
@@ -294,19 +293,19 @@ class KeyedDataModule(LightningDataModule):
         view_label: Callable[[Any, Any], Tensor] | None = None,
     ) -> KeyedViews:
         return KeyedViews(
-            samples, transforms, self._keying_seed(), view_label, self._unreadable(samples)
+            samples, transforms, self.keying_seed(), view_label, self._unreadable(samples)
         )
 
     def _unreadable(self, samples: LabelledSamples) -> UnreadableSamples:
         """One count for all loaders of a data set."""
-        new = UnreadableSamples(samples, self.max_corrupt, self._folder_of_list())
+        new = UnreadableSamples(samples, self.max_corrupt, self.folder_of_list())
         for known in self._counts:
             if known.counts_like(new):
                 return known
         self._counts.append(new)
         return new
 
-    def _folder_of_list(self) -> Path | None:
+    def folder_of_list(self) -> Path | None:
         if self._list_folder or not self.trainer or "://" in self.trainer.default_root_dir:
             return self._list_folder
         return Path(self.trainer.default_root_dir)
@@ -346,5 +345,5 @@ class KeyedDataModule(LightningDataModule):
                 f"data: batch_size {batch_size} does not divide among {processes} processes"
             )
         return KeyedSampler(
-            samples, batch_size, shuffle, self._keying_seed(), processes, rank, fixed_views
+            samples, batch_size, shuffle, self.keying_seed(), processes, rank, fixed_views
         )

@@ -1,6 +1,6 @@
 """A part of the labels: the 1 % and 10 % protocols of semi-supervised evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from torch import Tensor
 from blocklearn.data.loader import LabelledSamples
 from blocklearn.errors import UserError
 from blocklearn.seeding import fold_seed
+
+HELD_OUT = 1  # folded into the seed, so that this draw is none of the others
 
 
 class SamplesAt:
@@ -52,15 +54,39 @@ def stratified_part(samples: LabelledSamples, part: float, seed: int) -> Samples
     """
     if not 0 < part <= 1:
         raise UserError(f"probe: labelled_part must lie above 0 and be at most 1, got {part}")
-    labels = read_labels(samples)
     kept: list[int] = []
+    for members in _drawn_by_class(read_labels(samples), seed):
+        kept += members[: max(1, round(part * len(members)))]
+    return SamplesAt(samples, sorted(kept))
+
+
+def stratified_halves(labels: Tensor, held_out: float, seed: int) -> tuple[list[int], list[int]]:
+    """Positions to learn from and positions to choose by, in order: of every class of two samples
+    or more at least one in each, and a single sample is learned from. Which ones depends on `seed`
+    alone.
+
+    Args:
+        labels: `(N,)`.
+        held_out: part of every class that is chosen by, in (0, 1).
+        seed: of the draw.
+    """
+    learned: list[int] = []
+    held: list[int] = []
+    for members in _drawn_by_class(labels, fold_seed(seed, HELD_OUT)):
+        count = min(max(1, round(held_out * len(members))), len(members) - 1)
+        held += members[:count]
+        learned += members[count:]
+    return sorted(learned), sorted(held)
+
+
+def _drawn_by_class(labels: Tensor, seed: int) -> Iterator[list[int]]:
+    """The positions of every class, in an order of its own."""
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().flatten()
         order = torch.randperm(
             len(members), generator=torch.Generator().manual_seed(fold_seed(seed, label))
         )
-        kept += members[order[: max(1, round(part * len(members)))]].tolist()
-    return SamplesAt(samples, sorted(kept))
+        yield members[order].tolist()
 
 
 def read_labels(samples: LabelledSamples) -> Tensor:

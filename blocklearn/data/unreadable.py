@@ -113,3 +113,16 @@ class UnreadableSamples:
 
 def _name(file: Path) -> str:
     return in_one_line(os.path.abspath(file))
+
+
+def replaced_samples(counts: Sequence[UnreadableSamples]) -> str | None:
+    """A line on the samples of all these data sets that were replaced; null where there was
+    none."""
+    found = {name: reason for count in counts for name, reason in count.found().items()}
+    lists = {str(count.list.path) for count in counts if count.list and count.list.path.is_file()}
+    if not found:
+        return None
+    where = ", ".join(sorted(lists) or [*list(found)[:3], *(["..."] if len(found) > 3 else [])])
+    if len(found) == 1:
+        return f"1 sample could not be read and was replaced by another: {where}"
+    return f"{len(found)} samples could not be read and were replaced by others: {where}"

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from blocklearn.backbones.input_spec import InputSpec
 from blocklearn.data.datamodule import KeyedDataModule
@@ -69,6 +71,15 @@ class ImageDataModule(KeyedDataModule):
     def input_spec(self) -> InputSpec:
         return InputSpec("images", self.channels, self.image_size)
 
+    def as_seen(self, views: Tensor) -> np.ndarray:
+        """Views `(B, C, H, W)` as images to look at, `(B, H, W, 3)` in [0, 1]; where a view is
+        brighter or darker than an image can be it is cut."""
+        spec = ImageSpec(self.image_size, self.mean, self.std, self.grey)
+        spec = spec.in_grey() if views.shape[1] == 1 else spec
+        mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (spec.mean, spec.std))
+        pixels = (views.float().cpu() * std + mean).clamp(0, 1).expand(-1, 3, -1, -1)
+        return pixels.permute(0, 2, 3, 1).numpy()
+
     def every_training_view(self) -> Any:
         if not self.resident:
             return super().every_training_view()
@@ -92,9 +103,7 @@ class ImageDataModule(KeyedDataModule):
         return self._training_images
 
     def _read_resident(self, samples: LabelledSamples) -> ResidentImages:
-        return load_resident(
-            samples, self._device(), self._keying_seed(), self._unreadable(samples)
-        )
+        return load_resident(samples, self._device(), self.keying_seed(), self._unreadable(samples))
 
     def _resident_loader(
         self, images: ResidentImages, shuffle: bool, fixed_views: bool

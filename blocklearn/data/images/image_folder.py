@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from blocklearn.data.images.folder_parts import FolderParts
 from blocklearn.data.images.image_datamodule import ImageDataModule, RecipeFactory
@@ -44,6 +44,31 @@ class ImageFolder(ImageDataModule):
         self.probe_root = Path(probe_root) if probe_root is not None else self.root
         self.held_out = held_out
 
+    @classmethod
+    def seen_as(cls, data: ImageDataModule, root: str | Path, held_out: float = 0.2) -> Self:
+        """Another folder of labelled images, seen as `data` sees its own: the same recipe, size,
+        mean and standard deviation, as a frozen network needs them.
+
+        Args:
+            data: what the network was trained on; ready.
+            root: of the other images.
+            held_out: as above.
+        """
+        other = cls(
+            root,
+            lambda spec: data.recipe,
+            held_out=held_out,
+            image_size=data.image_size,
+            batch_size=data.batch_size,
+            num_workers=data.num_workers,
+            seed=data.keying_seed(),
+            max_corrupt=data.max_corrupt,
+        )
+        other.trainer = data.trainer
+        if folder := data.folder_of_list():
+            other.list_unreadable_in(folder)
+        return other
+
     @cached_property
     def _pretraining(self) -> "FolderParts":
         return FolderParts(self.root, self.held_out)
@@ -62,6 +87,11 @@ class ImageFolder(ImageDataModule):
         images."""
         name = self.probe_root.resolve().name
         return f"{name}, {self.held_out:.0%} held out" if self._probing.split_here else name
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the probes' classes, by label."""
+        return self._probing.classes
 
     @property
     def num_classes(self) -> int:
