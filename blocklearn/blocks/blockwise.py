@@ -164,13 +164,15 @@ class BlockwiseModule(LightningWalk):
         """What it takes; a data module states what it makes."""
         return input_of(self.modules())
 
-    def feature_specs(self, frames: bool = False) -> list[FeatureSpec]:
+    def feature_specs(
+        self, frames: bool = False, kinds: Sequence[str] | None = None
+    ) -> list[FeatureSpec]:
         """What `stage_features`, or `frame_features`, makes, in its order."""
-        return feature_specs(self.walked, frames)
+        return feature_specs(self.walked, frames, kinds)
 
-    def stage_features(self, x: Tensor) -> Iterator[Tensor]:
+    def stage_features(self, x: Tensor, kinds: Sequence[str] | None = None) -> Iterator[Tensor]:
         """Vectors worth probing, each `(B, width)`, as `feature_specs` lists them."""
-        return stage_features(self.walked, x)
+        return stage_features(self.walked, x, kinds)
 
     def frame_features(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
         """The same before the mean over time, for sound: each `(B, width, T)`, with its samples per

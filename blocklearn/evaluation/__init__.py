@@ -3,7 +3,26 @@
 from blocklearn.evaluation.evaluation import Evaluation, Row
 from blocklearn.evaluation.fine_tune import FineTune
 from blocklearn.evaluation.frame_probe import FrameProbe
+from blocklearn.evaluation.gallery import Gallery
 from blocklearn.evaluation.knn import KNN
 from blocklearn.evaluation.linear_probe import LinearProbe
+from blocklearn.evaluation.logistic_regression import LogisticRegression
+from blocklearn.evaluation.overview import Overview
+from blocklearn.evaluation.representation import Representation
+from blocklearn.evaluation.robustness import Robustness
+from blocklearn.evaluation.transfer import Transfer
 
-__all__ = ["KNN", "Evaluation", "FineTune", "FrameProbe", "LinearProbe", "Row"]
+__all__ = [
+    "KNN",
+    "Evaluation",
+    "FineTune",
+    "FrameProbe",
+    "Gallery",
+    "LinearProbe",
+    "LogisticRegression",
+    "Overview",
+    "Representation",
+    "Robustness",
+    "Row",
+    "Transfer",
+]

@@ -1,5 +1,6 @@
 """Features that are computed once and kept in memory."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.data.datamodule import KeyedDataModule
+from blocklearn.evaluation.feature_cache import FeatureCache
+from blocklearn.evaluation.labels_check import check_features, check_labels, check_samples
 
 
 class CachedFeatures(Dataset[dict[str, Tensor]]):
@@ -22,32 +26,86 @@ class CachedFeatures(Dataset[dict[str, Tensor]]):
     def __getitem__(self, positions: list[int]) -> dict[str, Tensor]:
         return {key: column[positions] for key, column in self.columns.items()}
 
+    def at(self, positions: list[int]) -> "CachedFeatures":
+        """Some of them."""
+        return CachedFeatures(self[positions])
+
 
 @torch.no_grad()
 def collect_features(
-    network: BlockwiseModule, batches: Any, device: torch.device
+    network: BlockwiseModule,
+    batches: Any,
+    device: torch.device,
+    kinds: Sequence[str] | None = None,
 ) -> CachedFeatures:
-    """All features of all images, in the loader's order, on the CPU."""
+    """All features of all images in the loader's order, on the CPU, with their `label` and
+    `index`; or those of some kinds (`blocklearn.blocks.features`)."""
     network = network.to(device).eval()
-    specs = network.feature_specs()
-    columns: dict[str, list[Tensor]] = {spec.key: [] for spec in specs} | {"label": []}
+    specs = network.feature_specs(kinds=kinds)
+    columns: dict[str, list[Tensor]] = {spec.key: [] for spec in specs} | {
+        "label": [],
+        "index": [],
+    }
     for batch in track(batches, "Computing features", transient=True):
-        values = network.stage_features(batch.views[0].to(device))
+        values = network.stage_features(batch.views[0].to(device), kinds)
         for spec, value in zip(specs, values, strict=True):
             columns[spec.key].append(value.cpu())
         columns["label"].append(batch.label)
+        columns["index"].append(batch.index)
     return CachedFeatures({key: torch.cat(parts) for key, parts in columns.items()})
 
 
-def feature_loader(
+def labelled_features(
     network: BlockwiseModule,
-    images: Any,
+    data: KeyedDataModule,
     batch_size: int,
+    labelled_part: float,
     device: torch.device,
-    shuffle: bool = True,
+    kinds: Sequence[str] | None = None,
+    feature_cache: str | None = None,
+) -> tuple[CachedFeatures, CachedFeatures]:
+    """The features of all labelled training samples and of all test samples, of images seen as they
+    are, and checked.
+
+    Args:
+        network: what computes them.
+        data: ready.
+        batch_size: training samples at a time.
+        labelled_part: of each class, in (0, 1].
+        device: to compute on.
+        kinds: of features; null for the default.
+        feature_cache: a folder that keeps them; null for none.
+
+    Raises:
+        UserError: for labels and features that nothing can be learned from
+            (`blocklearn.evaluation.labels_check`).
+    """
+    checked = check_samples(data)
+    cache = FeatureCache(feature_cache, network, kinds)
+    samples = data.labelled_samples(labelled_part), data.test_samples()
+
+    def compute(training: bool) -> dict[str, Tensor]:
+        images = (
+            data.probe_dataloader(batch_size, False, labelled_part)
+            if training
+            else data.test_dataloader()
+        )
+        return collect_features(network, images, device, kinds).columns
+
+    train = CachedFeatures(cache.columns(data, "training", samples[0], lambda: compute(True)))
+    test = CachedFeatures(cache.columns(data, "test", samples[1], lambda: compute(False)))
+    if not checked:
+        check_labels(data, train.columns["label"], test.columns["label"])
+    keys = [spec.key for spec in network.feature_specs(kinds=kinds)]
+    for part, features in (("training", train), ("test", test)):
+        check_features(data.title, part, features.columns, keys)
+    return train, test
+
+
+def feature_loader(
+    features: CachedFeatures, batch_size: int, shuffle: bool = True
 ) -> DataLoader[Any]:
-    """Batches `{"label": (B,), FEATURE: (B, D)}` of the features of all images of a loader."""
-    features = collect_features(network, images, device)
+    """Batches `{"label": (B,), FEATURE: (B, D)}` of features in memory."""
     order = RandomSampler(features) if shuffle else SequentialSampler(features)
     # A last batch of 1 has no statistics for BatchNorm; in training the remainder waits for the
     # next epoch's order.

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from lightning.pytorch import Trainer
@@ -63,6 +64,10 @@ class Evaluation(ABC):
         """The value that pictures and comparisons show; None for the first."""
         return None
 
+    def dataset(self, data: KeyedDataModule) -> str:
+        """Title of what is evaluated on."""
+        return data.title
+
     @abstractmethod
     def run(self, network: BlockwiseModule, data: KeyedDataModule) -> Sequence[Row]:
         """Evaluate a network, which is left as it is.
@@ -72,6 +77,15 @@ class Evaluation(ABC):
             data: ready (`prepare_data` and `setup` are done); it has `probe_dataloader` of labelled
                 training samples and `test_dataloader`.
         """
+
+    def leave(self, folder: Path) -> Sequence[Path]:
+        """Write what rows cannot hold, after `run`: pictures and tables. Returns the files; those
+        that end in .png are shown at W&B and in reports.
+
+        Args:
+            folder: of the results; it is there.
+        """
+        return ()
 
     def under(self, protocol: ProbeSettings, make_trainer: Callable[[int], Trainer]) -> Self:
         """The same, with what evaluations share.

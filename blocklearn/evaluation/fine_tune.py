@@ -14,7 +14,8 @@ from blocklearn.blocks.without_objectives import bare_network
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
 from blocklearn.evaluation.evaluation import Evaluation, Row
-from blocklearn.evaluation.linear_probe import (
+from blocklearn.evaluation.labels_check import check_samples
+from blocklearn.evaluation.linear_classifiers import (
     accuracy_row,
     linear_classifier,
     prepare_evaluation,
@@ -108,7 +109,7 @@ def run_fine_tune(
 
     Raises:
         ValueError: where it is not: the learning rates would not come down to 0.
-        UserError: for data with a label per frame.
+        UserError: for data with a label per frame, and for labels that nothing can be learned from.
     """
     if data.frame_labels:
         raise UserError(
@@ -116,6 +117,7 @@ def run_fine_tune(
             "per frame"
         )
     prepare_evaluation(data, settings, trainer)
+    check_samples(data)
     tuned = TunedNetwork(network, data.num_classes, settings, backbone_lr)
     trainer.fit(
         tuned,

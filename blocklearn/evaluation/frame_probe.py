@@ -14,7 +14,7 @@ from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
 from blocklearn.evaluation.evaluation import Evaluation, Row
-from blocklearn.evaluation.linear_probe import LinearClassifiers, prepare_evaluation
+from blocklearn.evaluation.linear_classifiers import LinearClassifiers, prepare_evaluation
 from blocklearn.evaluation.probe_settings import ProbeSettings
 
 

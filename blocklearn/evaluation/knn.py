@@ -8,8 +8,9 @@ from torch.nn.functional import normalize, one_hot
 
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
+from blocklearn.distributed.launch import say
 from blocklearn.errors import UserError
-from blocklearn.evaluation.cached_features import collect_features
+from blocklearn.evaluation.cached_features import labelled_features
 from blocklearn.evaluation.evaluation import Evaluation, Row
 
 
@@ -24,6 +25,8 @@ class KNN(Evaluation):
             of 20 where it is among them.
         temperature: of the votes, > 0; 0.07 published.
         batch_size: samples at a time, >= 1.
+        features: their kinds, of `raw`, `head`, `context`, `projector` and `concatenated`; null for
+            `raw` and what objectives publish.
 
     Raises:
         ValueError: for a value out of range.
@@ -38,12 +41,14 @@ class KNN(Evaluation):
         k: Sequence[int] = (10, 20, 100, 200),
         temperature: float = 0.07,
         batch_size: int = 256,
+        features: Sequence[str] | None = None,
     ) -> None:
         if not k or min(k) < 1 or not temperature > 0 or batch_size < 1:
             raise ValueError(
                 "KNN needs at least one k, each at least 1, a temperature above 0 and a batch_size "
                 f"of at least 1, got {list(k)}, {temperature} and {batch_size}"
             )
+        self.features = features
         self.k, self.temperature, self.batch_size = tuple(k), temperature, batch_size
 
     @property
@@ -53,7 +58,8 @@ class KNN(Evaluation):
     def run(self, network: BlockwiseModule, data: KeyedDataModule) -> list[Row]:
         """
         Raises:
-            UserError: for data with a label per frame.
+            UserError: for data with a label per frame, and for labels and features that nothing
+                can be learned from.
         """
         if data.frame_labels:
             raise UserError(
@@ -61,13 +67,33 @@ class KNN(Evaluation):
                 "frame; choose another --data.target"
             )
         device = self.trainer().strategy.root_device
-        samples = data.probe_dataloader(self.batch_size, False, self.protocol.labelled_part)
-        train = collect_features(network, samples, device).columns
-        test = collect_features(network, data.test_dataloader(), device).columns
+        train, test = labelled_features(
+            network,
+            data,
+            self.batch_size,
+            self.protocol.labelled_part,
+            device,
+            self.features,
+            self.protocol.feature_cache,
+        )
+        self._tell_of_few(len(train))
         return [
-            Row(spec.stage, spec.index, spec.kind, self._accuracies(spec.key, train, test, data))
-            for spec in network.feature_specs()
+            Row(
+                spec.stage,
+                spec.index,
+                spec.kind,
+                self._accuracies(spec.key, train.columns, test.columns, data),
+            )
+            for spec in network.feature_specs(kinds=self.features)
         ]
+
+    def _tell_of_few(self, count: int) -> None:
+        """Which `k` there are not enough training samples for."""
+        if large := [str(k) for k in self.k if k > count]:
+            say(
+                f"evaluation: KNN has {count} training samples, fewer than k = {', '.join(large)}; "
+                "all of them vote there"
+            )
 
     def _accuracies(
         self,

@@ -1,135 +1,41 @@
 """Linear probes on every stage of a frozen network, trained together from one pass over the
 data."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
 
-import torch
-from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torchmetrics.classification import MulticlassAccuracy
+from lightning.pytorch import Trainer
 
-from blocklearn.batch import Batch
 from blocklearn.blocks.blockwise import BlockwiseModule
-from blocklearn.blocks.features import FeatureSpec
 from blocklearn.data.datamodule import KeyedDataModule
-from blocklearn.evaluation.cached_features import feature_loader
+from blocklearn.evaluation.cached_features import feature_loader, labelled_features
 from blocklearn.evaluation.evaluation import Evaluation, Row
+from blocklearn.evaluation.labels_check import check_samples
+from blocklearn.evaluation.linear_classifiers import (
+    LinearClassifiers,
+    linear_classifier,
+    prepare_evaluation,
+)
 from blocklearn.evaluation.probe_settings import ProbeSettings
+from blocklearn.evaluation.rate_grid import run_rate_grid
 
-
-class LinearClassifiers(LightningModule):
-    """One linear classifier per feature on a frozen network in eval mode, without noise. The
-    classifiers share the forward pass and nothing else: the summed loss gives each the gradient it
-    would have alone.
-
-    Args:
-        network: what is probed; it is never changed.
-        num_classes: of the labels.
-        settings: how the probes are trained.
-
-    Batches are `Batch`es of images in one view, or mappings `{"label": (B,), FEATURE: (B, D)}` of
-    cached features.
-    """
-
-    by_frame: ClassVar[bool] = False  # only features with a value per position
-
-    def __init__(self, network: BlockwiseModule, num_classes: int, settings: ProbeSettings) -> None:
-        super().__init__()
-        self.network = network.eval()
-        self.settings = settings
-        self.features = network.feature_specs(self.by_frame)
-        self.classifiers = nn.ModuleList(
-            self._classifier(spec.width, num_classes) for spec in self.features
-        )
-        self.top1 = nn.ModuleList(
-            MulticlassAccuracy(num_classes, average="micro") for _ in self.features
-        )
-        top_k = min(5, num_classes)
-        self.top5 = nn.ModuleList(
-            MulticlassAccuracy(num_classes, top_k, average="micro") for _ in self.features
-        )
-
-    def train(self, mode: bool = True) -> "LinearClassifiers":
-        super().train(mode)
-        self.network.eval()
-        return self
-
-    def forward(self, batch: Batch | Mapping[str, Tensor]) -> list[Tensor]:
-        """Logits, `(B, num_classes)` for each feature."""
-        return self._classify(self.labelled_features(batch)[0])
-
-    def labelled_features(self, batch: Batch | Mapping[str, Tensor]) -> tuple[list[Tensor], Tensor]:
-        """One `(B, width)` a feature, without graph, and labels `(B,)`."""
-        if not isinstance(batch, Batch):
-            return [batch[spec.key] for spec in self.features], batch["label"]
-        with torch.no_grad():
-            return list(self.network.stage_features(batch.views[0])), batch.label
-
-    def training_step(self, batch: Batch | Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        features, label = self.labelled_features(batch)
-        losses = [cross_entropy(logits, label) for logits in self._classify(features)]
-        self.log(
-            "probe/loss", torch.stack(losses).detach().mean(), prog_bar=True, batch_size=len(label)
-        )
-        return torch.stack(losses).sum()
-
-    def test_step(self, batch: Batch | Mapping[str, Tensor], batch_idx: int) -> None:
-        features, label = self.labelled_features(batch)
-        for logits, top1, top5 in zip(self._classify(features), self.top1, self.top5, strict=True):
-            top1.update(logits, label)  # pyright: ignore[reportCallIssue]
-            top5.update(logits, label)  # pyright: ignore[reportCallIssue]
-
-    def on_test_epoch_end(self) -> None:
-        for row in self.rows():
-            for kind, value in row.values.items():
-                self.log(f"probe/{row.stage}/{row.feature}/{kind}", value)
-
-    def rows(self) -> list[Row]:
-        """The results of the last test."""
-        return [
-            accuracy_row(spec, spec.kind, top1, top5, self.settings)
-            for spec, top1, top5 in zip(self.features, self.top1, self.top5, strict=True)
-        ]
-
-    def configure_optimizers(self) -> Any:
-        return self.settings.configure(self.classifiers.parameters())
-
-    def _classify(self, features: list[Tensor]) -> list[Tensor]:
-        return [
-            classifier(value) for classifier, value in zip(self.classifiers, features, strict=True)
-        ]
-
-    def _classifier(self, width: int, num_classes: int) -> nn.Module:
-        linear = linear_classifier(width, num_classes)
-        return (
-            nn.Sequential(nn.BatchNorm1d(width, affine=False), linear)
-            if self.settings.standardise
-            else linear
-        )
-
-
-def accuracy_row(
-    spec: FeatureSpec, feature: str, top1: Any, top5: Any, settings: ProbeSettings
-) -> Row:
-    """Accuracies in percent: `top1`, and `top5`, for the five likeliest classes (all of them where
-    there are fewer)."""
-    values = {"top1": 100 * float(top1.compute()), "top5": 100 * float(top5.compute())}
-    how = {"lr": settings.lr, "epochs": settings.epochs}
-    return Row(spec.stage, spec.index, feature, values, how)
-
-
-def linear_classifier(width: int, num_classes: int) -> nn.Linear:
-    """`(B, width)` to `(B, num_classes)`; weights N(0, 0.01), bias 0, as published."""
-    linear = nn.Linear(width, num_classes)
-    nn.init.normal_(linear.weight, std=0.01)
-    nn.init.zeros_(linear.bias)
-    return linear
+__all__ = [  # with what was in this file in blocklearn 0.2
+    "LinearClassifiers",
+    "LinearProbe",
+    "linear_classifier",
+    "prepare_evaluation",
+    "run_linear_probe",
+]
 
 
 def run_linear_probe(
-    network: BlockwiseModule, data: KeyedDataModule, settings: ProbeSettings, trainer: Trainer
+    network: BlockwiseModule,
+    data: KeyedDataModule,
+    settings: ProbeSettings,
+    trainer: Trainer,
+    kinds: Sequence[str] | None = None,
 ) -> list[Row]:
     """Train and test a probe on every feature of `network`.
 
@@ -138,50 +44,78 @@ def run_linear_probe(
         data: labelled images to train and to test on.
         settings: how the probes are trained.
         trainer: its `max_epochs` must be `settings.epochs`.
+        kinds: of features; null for the default (`blocklearn.blocks.features`).
 
     Raises:
         ValueError: where it is not: the learning rate would not come down to 0.
+        UserError: for labels and features that nothing can be learned from.
     """
     prepare_evaluation(data, settings, trainer)
-    probe = LinearClassifiers(network, data.num_classes, settings)
-    images = data.probe_dataloader(settings.batch_size, settings.augment, settings.labelled_part)
+    probe = LinearClassifiers(network, data.num_classes, settings, kinds)
     if settings.augment:
-        train, test = images, data.test_dataloader()
+        check_samples(data)
+        train = data.probe_dataloader(settings.batch_size, True, settings.labelled_part)
+        test = data.test_dataloader()
     else:
-        device = trainer.strategy.root_device
-        train = feature_loader(network, images, settings.batch_size, device)
-        test = feature_loader(
-            network, data.test_dataloader(), settings.batch_size, device, shuffle=False
+        known, asked = labelled_features(
+            network,
+            data,
+            settings.batch_size,
+            settings.labelled_part,
+            trainer.strategy.root_device,
+            kinds,
+            settings.feature_cache,
         )
+        train = feature_loader(known, settings.batch_size)
+        test = feature_loader(asked, settings.batch_size, shuffle=False)
     trainer.fit(probe, train_dataloaders=train)
     trainer.test(probe, dataloaders=test, verbose=False)
     return probe.rows()
 
 
-def prepare_evaluation(data: KeyedDataModule, settings: ProbeSettings, trainer: Trainer) -> None:
-    """Make the data ready, for a trainer that runs as long as the learning rates take to come down.
-
-    Raises:
-        ValueError: where the trainer's `max_epochs` is not `settings.epochs`.
-    """
-    if trainer.max_epochs != settings.epochs:
-        raise ValueError(
-            f"the trainer's max_epochs is {trainer.max_epochs}, the probe's epochs are "
-            f"{settings.epochs}"
-        )
-    data.prepare_data()
-    data.setup("test")
-
-
 class LinearProbe(Evaluation):
     """A linear classifier on every feature of the frozen network, trained together from one pass
     over the data: the linear evaluation of arXiv 2302.01647 under the default protocol. Where
-    labels are frame by frame it is a `FrameProbe`."""
+    labels are frame by frame it is a `FrameProbe`.
+
+    Args:
+        lrs: peak learning rates that are tried in the same pass, each > 0; null for `probe.lr`
+            alone. Of every feature the best one counts, by its accuracy on training samples that
+            were held out; the test samples have no part in the choice. One rate alone is trained
+            on all training samples.
+        held_out: part of the training samples of each class that is chosen by, in (0, 1), where
+            there are several rates; the others are trained on.
+        features: their kinds, of `raw`, `head`, `context`, `projector` and `concatenated`; null for
+            `raw` and what objectives publish.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
 
     kind: ClassVar[str] = "probe"
     title: ClassVar[str] = "Linear probes"
     unit: ClassVar[str] = "accuracy in %"
 
+    def __init__(
+        self,
+        lrs: Sequence[float] | None = None,
+        held_out: float = 0.1,
+        features: Sequence[str] | None = None,
+    ) -> None:
+        sound = lrs is None or (len(lrs) > 0 and all(0 < lr < math.inf for lr in lrs))
+        if not sound or not 0 < held_out < 1:
+            raise ValueError(
+                "LinearProbe needs positive, finite lrs, at least one, and held_out between 0 and "
+                f"1, got {lrs} and {held_out}"
+            )
+        self.lrs = None if lrs is None else tuple(lrs)
+        self.held_out, self.features = held_out, features
+
     def run(self, network: BlockwiseModule, data: KeyedDataModule) -> list[Row]:
-        trainer = self.trainer(self.protocol.epochs)
-        return run_linear_probe(network, data, self.protocol, trainer)
+        trainer, rates = self.trainer(self.protocol.epochs), set(self.lrs or ())
+        if len(rates) > 1:
+            return run_rate_grid(
+                network, data, self.protocol, trainer, sorted(rates), self.held_out, self.features
+            )
+        settings = replace(self.protocol, lr=rates.pop()) if rates else self.protocol
+        return run_linear_probe(network, data, settings, trainer, self.features)

@@ -34,6 +34,8 @@ class ProbeSettings:
         labelled_part: part of the labelled images of each class that is trained on, in (0, 1]; the
             run's seed draws them. 0.01 and 0.1 are the semi-supervised evaluations of arXiv
             2103.03230.
+        feature_cache: a folder that keeps the features of images that are seen as they are, for the
+            next evaluation of the same network on the same data; null for none.
 
     Raises:
         UserError: for values out of range, or batches of one where BatchNorm needs two.
@@ -48,6 +50,7 @@ class ProbeSettings:
     labelled_part: float = 1.0
     optimizer: Literal["sgd", "adam"] = "sgd"
     lr_schedule: Literal["cosine", "constant"] = "cosine"
+    feature_cache: str | None = None
 
     def __post_init__(self) -> None:
         rates = 0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf

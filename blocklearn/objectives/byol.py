@@ -108,6 +108,11 @@ class BYOL(Objective):
     def published(self) -> Sequence[Published]:
         return [Published("head", self.pooling.out_features, self.pooling, self.pooling)]
 
+    def further(self) -> Sequence[Published]:
+        width = width_of(self.projector, self.pooling.out_features)
+        whole = nn.Sequential(self.pooling, self.projector)
+        return [Published("projector", width, self.projector, whole)]
+
     def require_views(self, features: Tensor, num_views: int) -> None:
         """Refuse a single view, and a map that the pooling can make nothing of."""
         self._require_views(num_views)

@@ -85,13 +85,10 @@ class Combined(Objective):
 
     def published(self) -> Sequence[Published]:
         """Those of all parts; where two are of one kind, the later one is named after its part."""
-        found: dict[str, Published] = {}
-        for name, part in self._parts.items():
-            for feature in part.published():
-                taken = feature.kind in found
-                kind = f"{name}_{feature.kind}" if taken else feature.kind
-                found[kind] = feature._replace(kind=kind)
-        return list(found.values())
+        return _told_apart({name: part.published() for name, part in self._parts.items()})
+
+    def further(self) -> Sequence[Published]:
+        return _told_apart({name: part.further() for name, part in self._parts.items()})
 
     def require_views(self, features: Tensor, num_views: int) -> None:
         """Refuse what one of the parts refuses."""
@@ -104,6 +101,15 @@ class Combined(Objective):
 
     def extra_repr(self) -> str:
         return f"weights={self.weights}"
+
+
+def _told_apart(features: Mapping[str, Sequence[Published]]) -> list[Published]:
+    found: dict[str, Published] = {}
+    for name, of_part in features.items():
+        for feature in of_part:
+            kind = f"{name}_{feature.kind}" if feature.kind in found else feature.kind
+            found[kind] = feature._replace(kind=kind)
+    return list(found.values())
 
 
 def _names(parts: Sequence[nn.Module]) -> list[str]:

@@ -60,6 +60,11 @@ class JointEmbedding(Objective):
     def published(self) -> Sequence[Published]:
         return [Published("head", self.pooling.out_features, self.pooling, self.pooling)]
 
+    def further(self) -> Sequence[Published]:
+        width = width_of(self.projector, self.pooling.out_features)
+        whole = nn.Sequential(self.pooling, self.projector)
+        return [Published("projector", width, self.projector, whole)]
+
     def require_views(self, features: Tensor, num_views: int) -> None:
         """Refuse another number of views than the criterion compares, and a map that the pooling
         can make nothing of; reported before training."""

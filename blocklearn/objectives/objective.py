@@ -101,6 +101,11 @@ class Objective(nn.Module):
         """The features worth probing, and the modules to export with the backbone."""
         return ()
 
+    def further(self) -> Sequence[Published]:
+        """Features that are probed where they are asked for by their kind, e.g. `projector`; they
+        are neither in tables by default nor exported."""
+        return ()
+
     def require_views(self, features: Tensor, num_views: int) -> None:
         """Raise a `UserError` where there is no loss to be had from so many views or such features;
         asked before training.

@@ -3,12 +3,14 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small import same_weights, small_data, small_network, small_trainer, weights
 
 from blocklearn import UserError
 from blocklearn.__main__ import main
+from blocklearn.data.images.digits import load_digits
 from blocklearn.evaluation import KNN
 from blocklearn.evaluation.probe_settings import ProbeSettings
 
@@ -103,3 +105,22 @@ def test_labels_of_frames_are_refused(tmp_path: Path) -> None:
     data = LibriSpeech(write_librispeech(tmp_path), target="phone", num_workers=0)
     with pytest.raises(UserError, match="KNN needs one label per sample, the target phone has"):
         KNN().run(small_network(), data)
+
+
+@pytest.mark.parametrize("k", [1, 10, 20, 200])
+def test_it_is_scikit_learns_classifier_under_the_same_weights(k: int) -> None:
+    """On the pixels of the digits, in float64."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    train, test = (samples.pixels.reshape(len(samples), -1) for samples in load_digits())
+    label, true = (torch.as_tensor(samples.labels) for samples in load_digits())
+    theirs = KNeighborsClassifier(
+        k, weights=lambda distance: np.exp((1 - distance) / 0.07), metric="cosine"
+    ).fit(train.astype(np.float64), label.numpy())
+    known, asked = (
+        torch.nn.functional.normalize(torch.as_tensor(part, dtype=torch.float64), dim=1)
+        for part in (train, test)
+    )
+    found = KNN(k=[k]).votes(asked @ known.T, label, 10)[k]
+    assert found.tolist() == theirs.predict(test.astype(np.float64)).tolist()
+    assert (found == true).double().mean() > 0.9

@@ -8,10 +8,8 @@ from small import same_weights, small_data, small_network, small_trainer, weight
 from blocklearn import UserError
 from blocklearn.evaluation import KNN, FineTune, LinearProbe, Row
 from blocklearn.evaluation.cached_features import collect_features
-from blocklearn.evaluation.linear_probe import (
-    LinearClassifiers,
-    run_linear_probe,
-)
+from blocklearn.evaluation.linear_classifiers import LinearClassifiers
+from blocklearn.evaluation.linear_probe import run_linear_probe
 from blocklearn.evaluation.probe_settings import ProbeSettings
 
 
