@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.rows import Row, in_turns, run_rows
 from blocklearn import Batch, BlockwiseModule, ExpandPooling, JointEmbedding, Projector
-from blocklearn.evaluation.linear_probe import LinearClassifiers, linear_classifier
+from blocklearn.evaluation.linear_classifiers import LinearClassifiers, linear_classifier
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.objectives.objective import NoObjective
 

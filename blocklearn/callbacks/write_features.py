@@ -49,7 +49,7 @@ class WriteFeatures(BasePredictionWriter):
         self._samples = [
             (split, index) for split, part in self._parts.items() for index in range(len(part))
         ]
-        self._roots = data.roots
+        self._roots, self._title = data.roots, data.title
         self.rows = min(len(self._samples), int(trainer.num_predict_batches[0]) * data.batch_size)
 
     def write_on_batch_end(
@@ -113,6 +113,8 @@ class WriteFeatures(BasePredictionWriter):
         ]
         plain = {
             "features": features,
+            "data": self._title,
+            "roots": [str(root) for root in self._roots],
             "splits": {split: len(samples) for split, samples in self._parts.items()},
             "samples": self.table.name,
             "network": network.structure.as_plain(),

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from blocklearn.errors import UserError
+from blocklearn.training.at_validation import is_validated
 from blocklearn.training.contract import LocalBlock
 
 
@@ -69,11 +70,14 @@ def require_in_time(
     Raises:
         UserError: saying what to monitor, or when to look.
     """
+    callbacks = list(callbacks)
     for callback in callbacks:
         if not isinstance(callback, (EarlyStopping, ModelCheckpoint)) or not callback.monitor:
             continue
-        complaint = _never_looks(callback, rhythm) or _not_there(callback, rhythm)
-        for block, window in zip(blocks, windows, strict=True):
+        validated = is_validated(callback.monitor, callbacks)
+        complaint = _never_looks(callback, validated, rhythm)
+        complaint = complaint or _not_there(callback, validated, rhythm)
+        for block, window in zip(blocks, () if validated else windows, strict=not validated):
             complaint = complaint or _not_learning(callback, block.name, window, rhythm)
         if complaint:
             raise UserError(
@@ -82,8 +86,8 @@ def require_in_time(
             )
 
 
-def _never_looks(callback: EarlyStopping | ModelCheckpoint, rhythm: Rhythm) -> str:
-    waits = "/val_" in (callback.monitor or "") or (
+def _never_looks(callback: EarlyStopping | ModelCheckpoint, validated: bool, rhythm: Rhythm) -> str:
+    waits = validated or (
         isinstance(callback, EarlyStopping) and not _at_epochs_ends(callback, rhythm)
     )
     if not waits or rhythm.first_validation <= rhythm.total:
@@ -97,14 +101,14 @@ def _never_looks(callback: EarlyStopping | ModelCheckpoint, rhythm: Rhythm) -> s
     )
 
 
-def _not_there(callback: EarlyStopping | ModelCheckpoint, rhythm: Rhythm) -> str:
+def _not_there(callback: EarlyStopping | ModelCheckpoint, validated: bool, rhythm: Rhythm) -> str:
     if (
         not isinstance(callback, EarlyStopping)
         or not callback.strict
         or not callback.monitor.startswith("block")
     ):
         return ""
-    at_ends, validated = _at_epochs_ends(callback, rhythm), "/val_" in callback.monitor
+    at_ends = _at_epochs_ends(callback, rhythm)
     if at_ends and validated and rhythm.first_validation > rhythm.batches:
         return (
             "which is not there yet at the end of the first epoch; leave check_on_train_epoch_end "
@@ -122,8 +126,8 @@ def _not_there(callback: EarlyStopping | ModelCheckpoint, rhythm: Rhythm) -> str
 def _not_learning(
     callback: EarlyStopping | ModelCheckpoint, block: str, window: range, rhythm: Rhythm
 ) -> str:
-    name, _, kind = (callback.monitor or "").partition("/")
-    if name != block or kind.startswith("val_"):
+    name = (callback.monitor or "").partition("/")[0]
+    if name != block:
         return ""
     stops = isinstance(callback, EarlyStopping)
     first_look = (

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 
 from blocklearn.batch import Batch
 from blocklearn.errors import UserError
+from blocklearn.training.at_validation import kinds_at_validation
 from blocklearn.training.contract import Carried, Walk
 from blocklearn.training.trial import evaluating
 
@@ -21,6 +22,7 @@ KNOWN = (
     "blocklearn.",
 )
 SHOWN = 12
+MEASURED_BY = {"knn": "OnlineKNN", "probe": "OnlineProbe"}
 
 
 def require_monitors(
@@ -28,8 +30,9 @@ def require_monitors(
 ) -> list[str]:
     """Refuse callbacks that wait for a metric that nobody logs.
 
-    Where the name is none of `blockN/loss`, `val_loss`, `lr` and `skipped`, the objectives are
-    asked for their metrics, by a step over a few samples that changes nothing.
+    Where the name is none of `blockN/loss`, `val_loss`, `lr` and `skipped`, nor one that a callback
+    logs at validations (`blockN/knn`), the objectives are asked for their metrics, by a step over a
+    few samples that changes nothing.
 
     Args:
         walk: the network.
@@ -51,7 +54,8 @@ def require_monitors(
         if (name := getattr(c, "monitor", None)) and _insists(c)
     }
     told: list[str] = []
-    logged = _plain_names(walk, validates)
+    kinds = kinds_at_validation(callbacks) if validates else ()
+    logged = _plain_names(walk, validates, kinds)
     if asked.keys() <= set(logged):
         return told
     any_of = (
@@ -85,10 +89,11 @@ def _insists(callback: Callback) -> bool:
     return bool(getattr(callback, "strict", True))
 
 
-def _plain_names(walk: Walk, validates: bool) -> list[str]:
+def _plain_names(walk: Walk, validates: bool, more: tuple[str, ...]) -> list[str]:
     kinds = [
         "loss",
         "lr",
+        *more,
         *(["val_loss"] if validates else []),
         *(["skipped"] if walk.rule.non_finite == "skip" else []),
     ]
@@ -124,8 +129,12 @@ def _in_order(name: str) -> tuple[int, str]:
 
 
 def _why(name: str, validates: bool, logged: list[str]) -> str:
-    if "/val_" in name and not validates:
+    block, _, kind = name.partition("/")
+    callback = MEASURED_BY.get(kind) if block.startswith("block") else None
+    if not validates and (callback or "/val_" in name):
         return ": there is no validation (--trainer.limit_val_batches 0)"
+    if callback and not any(known.endswith(f"/{kind}") for known in logged):
+        return f" without --trainer.callbacks+={callback}"
     near = get_close_matches(name, logged, n=1, cutoff=0.5)
     listed = ", ".join(logged[:SHOWN]) + (
         f" and {len(logged) - SHOWN} more" if len(logged) > SHOWN else ""

@@ -26,6 +26,8 @@ class Watching:
         self._log = log
         self._copies: dict[tuple[str, str], list[BlockMetric]] = {}
         self._seen: set[tuple[str, str, int]] = set()
+        # called with what every learning block makes of a training batch
+        self.listeners: list[Callable[[LocalBlock, BlockOutput, Clock], None]] = []
 
     def observe(
         self, block: LocalBlock, output: BlockOutput, prefix: str, clock: Clock, log_every: int
@@ -40,6 +42,8 @@ class Watching:
             log_every: batches from one log to the next; 0 for not here.
         """
         place = (block.name, prefix)
+        for listen in self.listeners if clock.learning else ():
+            listen(block, output, clock)
         for number, metric in enumerate(self._own(*place)):
             if not clock.learning or (clock.step + 1) % metric.every == 0:
                 with torch.no_grad():

@@ -82,6 +82,8 @@ def test_the_file_says_of_what_network_and_data_it_is(tmp_path: Path) -> None:
     about = {key: json.loads(value) for key, value in about.items()}
     assert about["splits"] == {"train": 1437, "test": 360}
     assert about["checkpoint"] == "somewhere"
+    assert about["data"] == "digits"
+    assert len(about["roots"]) == 1
     assert about["samples"] == "features.csv"
     assert about["network"]["backbone"] == "resnet18"
     assert about["features"][1] == {
