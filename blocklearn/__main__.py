@@ -67,6 +67,10 @@ def _run(args: list[str]) -> None:
         from blocklearn.cli.pack import run_pack
 
         run_pack(args[1:])
+    elif args[0] == "report":
+        from blocklearn.cli.report import run_report
+
+        run_report(args[1:])
     elif args[0] == "compare":
         from blocklearn.cli.compare import run_compare
 

@@ -141,8 +141,8 @@ class BlocklearnCLI(LightningCLI):
         parser.add_argument(
             "--evaluation",
             type=Evaluation | None,
-            help="What test does: LinearProbe (the default), FineTune, FrameProbe, KNN, or a class "
-            "path.",
+            help="What test does: LinearProbe (the default), KNN, Representation, Robustness, "
+            "Overview (several), ... (docs/evaluation.md), or a class path.",
         )
         parser.add_class_arguments(WandbSettings, "wandb")
 
@@ -260,9 +260,7 @@ class BlocklearnCLI(LightningCLI):
     def _checkpoint_folders(self) -> list[Path]:
         """Where this run keeps checkpoints: its own folder, and where the user's ModelCheckpoints
         were told to."""
-        told = [
-            getattr(callback, "dirpath", None) for callback in self.trainer.checkpoint_callbacks
-        ]
+        told = [getattr(one, "dirpath", None) for one in self.trainer.checkpoint_callbacks]
         return [self.folder.path, *(Path(path) for path in told if path)]
 
     @property
@@ -334,6 +332,7 @@ class BlocklearnCLI(LightningCLI):
     def _trainer_of(self, epochs: int) -> Trainer:
         """This command's own, for so many epochs."""
         self.trainer.fit_loop.max_epochs = epochs
+        self.trainer.fit_loop.epoch_progress.reset()  # from the first, whatever it did before
         return self.trainer
 
     @property

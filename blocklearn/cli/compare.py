@@ -50,12 +50,23 @@ def run_compare(args: list[str]) -> None:
         metavar="FILE.png",
         help="the picture; the figures go to FILE.csv (default: %(default)s)",
     )
+    parser.add_argument(
+        "--cka",
+        action="store_true",
+        help="compare the stages' features instead, by linear CKA: blocklearn predict writes them",
+    )
     options = parser.parse_args(args)
     picture: Path = options.out
     if picture.suffix.lower() != ".png":
         raise UserError(
             f"compare: --out {picture}: the picture is a PNG, name a file that ends in .png"
         )
+    if options.cka:
+        from blocklearn.cli.compare_cka import compare_cka
+
+        written = compare_cka(_labelled(options.runs), picture)
+        print(f"Written: {', '.join(map(str, written))}")
+        return
     results = {
         label: _find_results(path, options.evaluation)
         for label, path in _labelled(options.runs).items()

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
+from blocklearn.errors import UserError
 from blocklearn.evaluation import Evaluation, FrameProbe, LinearProbe
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.reporting.loggers import log_probe
@@ -27,6 +28,11 @@ def choose_evaluation(
     """The one that was asked for; where none was, a linear probe that suits the labels."""
     chosen = asked or LinearProbe()
     if type(chosen) is LinearProbe and data.frame_labels:
+        if chosen.lrs or chosen.features:
+            raise UserError(
+                "evaluation: lrs and features need one label per sample, the target "
+                f"{data.target} has one per frame; leave them out, or choose another --data.target"
+            )
         chosen = FrameProbe()
     return chosen.under(protocol, make_trainer)
 
@@ -45,7 +51,7 @@ def evaluate(
     rows = evaluation.run(network, data)
     results = Results(
         checkpoint=checkpoint,
-        dataset=data.title,
+        dataset=evaluation.dataset(data),
         target=data.target,
         num_classes=data.num_classes,
         settings={**asdict(evaluation.protocol), **_plain_settings(evaluation)},
@@ -59,17 +65,35 @@ def evaluate(
     table, picture = folder / RESULTS, folder / "accuracy_by_block.png"
     write_results(results, table)
     plot_results({"": results}, picture)
-    log_probe(evaluation.trainer().loggers, rows, picture)
+    further = list(evaluation.leave(folder))
+    pictures = [picture, *(path for path in further if path.suffix == ".png")]
+    log_probe(evaluation.trainer().loggers, rows, pictures)
     print_results(results)
-    print(f"Written: {table} and {picture}")
+    print(f"Written: {', '.join(map(str, [table, picture, *further]))}")
     return results
 
 
 def _plain_settings(evaluation: Evaluation) -> dict[str, Any]:
-    """What the evaluation was built with, as far as it is plain data."""
-    plain = (str, int, float, bool, list, tuple, type(None))
-    return {
-        name: list(value) if isinstance(value, tuple) else value
+    """What the evaluation was built with, as far as it is plain data; evaluations within it by
+    their class and settings."""
+    named = {
+        name: value
         for name, value in vars(evaluation).items()
-        if isinstance(value, plain) and name != "protocol" and not name.startswith("_")
+        if name != "protocol" and not name.startswith("_")
     }
+    plain = {name: _plain(value) for name, value in named.items()}
+    return {name: value for name, value in plain.items() if value is not _NOT_PLAIN}
+
+
+_NOT_PLAIN = object()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Evaluation):
+        return {"evaluation": type(value).__name__, **_plain_settings(value)}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        entries = [_plain(entry) for entry in value]
+        return _NOT_PLAIN if _NOT_PLAIN in entries else entries
+    return value if isinstance(value, (str, int, float, bool, type(None))) else _NOT_PLAIN

@@ -10,9 +10,12 @@ from typing import Any
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ProgressBar
 
+from blocklearn.callbacks.collapse_alarm import CollapseAlarm
+from blocklearn.callbacks.draw_curves import DrawCurves
 from blocklearn.callbacks.export_backbone import ExportBackbone
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.callbacks.progress_bar import BlockProgressBar
+from blocklearn.callbacks.run_facts import RunFacts
 from blocklearn.callbacks.run_settings import RunSettings
 from blocklearn.callbacks.stop_on_signal import StopOnSignal
 from blocklearn.cli.verbs import LEAVE_NOTHING
@@ -60,8 +63,12 @@ def training_callbacks(
         return callbacks
     keeps = config["enable_checkpointing"] is not False
     kept = LastCheckpoint(folder.checkpoints) if keeps else None
+    if not any(isinstance(callback, CollapseAlarm) for callback in callbacks):
+        callbacks.append(CollapseAlarm())
     callbacks += [
         ExportBackbone(folder.backbone),
+        RunFacts(folder.facts),
+        DrawCurves(folder.path),
         RunSettings(plain, going_on, folder.changes),
         StopOnSignal(kept),
     ]

@@ -6,6 +6,7 @@ from lightning.pytorch import Trainer
 
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.cli.plan import make_plan
+from blocklearn.cli.views import draw_views
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
 from blocklearn.evaluation.isolation import measure_reach
@@ -30,6 +31,29 @@ class BlocklearnTrainer(Trainer):
             raise UserError(
                 "a gradient crosses a border between blocks: look for tensors that two blocks share"
             )
+
+    def views(
+        self,
+        model: BlockwiseModule,
+        datamodule: KeyedDataModule,
+        count: int = 8,
+        out: Path = Path("views.png"),
+    ) -> None:
+        """Draw the training views of a few samples, as the network gets to see them.
+
+        Args:
+            model: to be trained.
+            datamodule: it would be trained on.
+            count: samples that are shown, >= 1.
+            out: the picture, a PNG.
+        """
+        if count < 1 or out.suffix.lower() != ".png":
+            raise UserError(
+                f"views: --count must be at least 1 and --out end in .png, got {count} and {out}"
+            )
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        print(f"Written: {draw_views(datamodule, count, model.patches, out)}")
 
     def plan(
         self,

@@ -18,13 +18,15 @@ TRAINER_VERBS = {  # those of `blocklearn.cli.app`, on a configuration
         "What every block costs, and which blocks should go to which of several devices. Nothing "
         "is trained."
     ),
+    "views": "A sheet of the views that the network really sees, as the recipe makes them.",
 }
-LEAVE_NOTHING = ("isolation", "plan")  # have no folder
+LEAVE_NOTHING = ("isolation", "plan", "views")  # have no folder
 VERBS = {
     **TRAINER_VERBS,
     "demo": "Blockwise against end-to-end and an untrained twin, on digits, in 1 to 2 minutes.",
     "export": "Write a trained network as files for timm and torchvision, with a model card.",
     "pack": "A folder of images as a few large files, for slow disks and clouds.",
+    "report": "One page, in one file, on one run or several: settings, curves, tables, pictures.",
     "compare": (
         "The probes of several runs side by side: a table, a picture, and the figures as CSV."
     ),
@@ -39,8 +41,9 @@ EXAMPLES = """examples:
   blocklearn export runs/NAME/checkpoints/last.ckpt
   blocklearn pack IMAGES PACKED
   blocklearn compare LABEL=RUN LABEL=RUN
+  blocklearn report RUN RUN
 
-A verb tells its own arguments: blocklearn VERB --help. The first six take --config NAME_OR_PATH,
+A verb tells its own arguments: blocklearn VERB --help. The first seven take --config NAME_OR_PATH,
 several stack, and print the whole configuration with --print_config.
 """
 

@@ -15,7 +15,14 @@ from blocklearn.reporting.wandb_logger import PatientWandbLogger
 from blocklearn.reporting.wandb_reach import has_key
 from blocklearn.reporting.wandb_start import start_wandb
 
-__all__ = ["MetricsCSV", "WandbSettings", "build_wandb", "finish_wandb", "log_probe"]
+__all__ = [
+    "MetricsCSV",
+    "WandbSettings",
+    "build_wandb",
+    "finish_wandb",
+    "log_pictures",
+    "log_probe",
+]
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,8 @@ def _mode(settings: WandbSettings) -> str:
     return {"dryrun": "offline", "run": "online"}.get(mode, mode)
 
 
-def log_probe(loggers: Sequence[Logger], rows: Sequence[Row], picture: Path) -> None:
-    """The table and the picture of the linear probes, for the loggers that take such; the figures
+def log_probe(loggers: Sequence[Logger], rows: Sequence[Row], pictures: Sequence[Path]) -> None:
+    """The table and the pictures of an evaluation, for the loggers that take such; the figures
     they have already."""
     columns = [row.as_dict() for row in rows]
     for logger in loggers:
@@ -97,5 +104,12 @@ def log_probe(loggers: Sequence[Logger], rows: Sequence[Row], picture: Path) -> 
             logger.log_table(  # pyright: ignore[reportAttributeAccessIssue]
                 "probe/results", list(columns[0]), [list(row.values()) for row in columns]
             )  # pyright: ignore
+    log_pictures(loggers, "probe", pictures)
+
+
+def log_pictures(loggers: Sequence[Logger], group: str, pictures: Sequence[Path]) -> None:
+    """Files in PNG, for the loggers that take such."""
+    for logger in loggers:
         if hasattr(logger, "log_image"):
-            logger.log_image("probe/accuracy_by_block", [str(picture)])  # pyright: ignore
+            for picture in pictures:
+                logger.log_image(f"{group}/{picture.stem}", [str(picture)])  # pyright: ignore

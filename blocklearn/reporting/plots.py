@@ -5,27 +5,28 @@ from pathlib import Path
 from typing import Any
 
 from blocklearn.evaluation.evaluation import Row
+from blocklearn.pictures.curves import label_ends
+from blocklearn.pictures.figure import COLORS, MARKERS, new_figure, save_figure
 from blocklearn.reporting.results import Results
 from blocklearn.reporting.tables import feature_name, feature_order, value_name
-from blocklearn.weights.atomic_write import replacing
 
 STYLES: dict[str, dict[str, Any]] = {
-    "raw": {"linestyle": "-", "marker": "o"},
-    "head": {"linestyle": "--", "marker": "s", "markerfacecolor": "white"},
-    "context": {"linestyle": "-.", "marker": "D", "markersize": 8, "markerfacecolor": "none"},
-    "finetuned": {"linestyle": ":", "marker": "^"},
+    "raw": {"linestyle": "-"},
+    "head": {"linestyle": "--", "markerfacecolor": "white"},
+    "context": {"linestyle": "-.", "markersize": 9, "markerfacecolor": "none"},
+    "finetuned": {"linestyle": ":"},
 }
-OTHER_STYLE: dict[str, Any] = {"linestyle": ":", "marker": "v"}
+OTHER_STYLE: dict[str, Any] = {"linestyle": ":"}
+MOST_DIRECT_LABELS = 8
+APART = 3.5  # points between lines, so that those that coincide are all seen
 
 
 def plot_results(runs: Mapping[str, Results], path: Path) -> None:
-    """The value that is compared, by stage: a color per run and a line style per feature, as
-    PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """The value that is compared, by stage: a color and a marker per run, a line style per feature,
+    as PNG. Each line is drawn a little beside the one before it."""
+    from matplotlib.transforms import ScaledTranslation
 
-    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure()
     axes = figure.add_subplot()
     first = next(iter(runs.values()))
     name = first.compared
@@ -36,8 +37,19 @@ def plot_results(runs: Mapping[str, Results], path: Path) -> None:
                 (row.index, row.values[name]) for row in shown if row.feature == feature
             )
             label = f"{run}, {feature_name(feature)}" if run else feature_name(feature)
-            style = STYLES.get(feature, OTHER_STYLE)
-            axes.plot(*zip(*points, strict=True), color=f"C{color}", label=label, **style)
+            axes.plot(
+                *zip(*points, strict=True),
+                label=label,
+                color=COLORS[color % len(COLORS)],
+                marker=MARKERS[color % len(MARKERS)],
+                **STYLES.get(feature, OTHER_STYLE),
+            )
+    axes.margins(x=0.08)
+    axes.autoscale_view()
+    for number, line in enumerate(axes.lines):
+        beside = ScaledTranslation(APART * number / 72, 0, figure.dpi_scale_trans)
+        line.set_transform(axes.transData + beside)
+    axes.autoscale(False)
     stages: dict[int, list[str]] = {}
     for row in sorted(_rows(runs), key=lambda row: row.index):
         names = stages.setdefault(row.index, [])
@@ -47,9 +59,23 @@ def plot_results(runs: Mapping[str, Results], path: Path) -> None:
     unit = f" {first.unit}" if first.unit else ""
     axes.set(title=first.full_title, xlabel="stage", ylabel=f"{value_name(name)}{unit}")
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False)
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, format="png", dpi=150)
+    labels = [str(line.get_label()) for line in axes.lines]
+    if len(labels) <= MOST_DIRECT_LABELS:
+        label_ends(axes, labels)
+    else:
+        figure.legend(loc="outside right upper", frameon=False)
+    save_figure(figure, path, first.full_title, _text(runs, name, first.unit))
+
+
+def _text(runs: Mapping[str, Results], name: str, unit: str) -> str:
+    told = []
+    for run, results in runs.items():
+        found = [row for row in results.rows if name in row.values]
+        values = ", ".join(
+            f"{row.stage} {feature_name(row.feature)} {row.values[name]:.4g}" for row in found
+        )
+        told.append(f"{run}: {values}" if run else values)
+    return f"{value_name(name)}, {unit}, by stage. {'; '.join(told)}."
 
 
 def _rows(runs: Mapping[str, Results]) -> Iterator[Row]:

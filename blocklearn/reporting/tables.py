@@ -16,16 +16,37 @@ NAMES = {
     "raw": "global average",
     "head": "pooling head",
     "context": "context",
+    "projector": "projector",
+    "concatenated": "all stages",
     "finetuned": "fine-tuned",
 }
 
 
-VALUES = {"top1": "top-1", "top5": "top-5"}
+VALUES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "rankme": "RankMe",
+    "lidar": "LiDAR",
+    "effective_rank": "effective rank",
+    "feature_std": "std",
+    "plain_std": "plain std",
+    "cka_before": "CKA before",
+    "knn": "k-NN %",
+    "knn_gain": "k-NN gain",
+}
+MOST_COLUMNS = 6  # of values; more do not fit beside each other on a terminal
 
 
 def value_name(name: str) -> str:
-    """What a value is called for people: `k20` is k = 20."""
-    return VALUES.get(name) or re.sub(r"^k(\d+)$", r"k = \1", name)
+    """What a value is called for people: `k20` is k = 20, `flowers/top1` flowers top-1."""
+    data, _, own = name.rpartition("/")  # of one of several data sets
+    told = VALUES.get(own) or re.sub(r"^k(\d+)$", r"k = \1", own)
+    return f"{data} {told}".lstrip()
+
+
+def shown(value: float, unit: str) -> str:
+    """A value for people: accuracies with two decimals, other units with four digits."""
+    return f"{value:.2f}" if "%" in unit else f"{value:.4g}"
 
 
 def feature_name(feature: str) -> str:
@@ -39,11 +60,23 @@ def feature_order(rows: Iterable[Row]) -> list[str]:
     return [name for name in NAMES if name in there] + [name for name in there if name not in NAMES]
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The first column on the left, numbers on the right."""
+def print_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], whole_names: bool = False
+) -> None:
+    """The first column on the left, numbers on the right.
+
+    Args:
+        title: above the table.
+        header: names of the columns.
+        rows: a text a column.
+        whole_names: never break those of the first column.
+    """
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(header):
-        table.add_column(name, justify="right" if position else "left")
+        right = position > 0
+        table.add_column(
+            name, justify="right" if right else "left", no_wrap=whole_names and not right
+        )
     for row in rows:
         table.add_row(*row)
     Console().print(table)
@@ -134,19 +167,36 @@ def print_validation(metrics: Mapping[str, float]) -> None:
 
 
 def print_results(results: Results) -> None:
-    """What an evaluation found: a line per feature, a column per value."""
-    names = results.names
+    """What an evaluation found: a line per feature, a column per value; where there are many values
+    a table per kind of feature, with a line per value and a column per stage."""
+    unit = f", {results.unit}" if results.unit else ""
+    title = f"{results.full_title}{unit}"
+    if len(results.names) > MOST_COLUMNS:
+        for feature in feature_order(results.rows):
+            _print_by_value(f"{title}: {feature_name(feature)}", results, feature)
+        return
     lines = [
         (
             f"{row.index} {row.stage}",
             feature_name(row.feature),
-            *(f"{row.values[name]:.2f}" if name in row.values else "-" for name in names),
+            *(_cell(row, name, results.unit) for name in results.names),
         )
         for row in results.rows
     ]
-    unit = f", {results.unit}" if results.unit else ""
-    header = ("stage", "feature", *map(value_name, names))
-    print_table(f"{results.full_title}{unit}", header, lines)
+    print_table(title, ("stage", "feature", *map(value_name, results.names)), lines)
+
+
+def _print_by_value(title: str, results: Results, feature: str) -> None:
+    rows = [row for row in results.rows if row.feature == feature]
+    names = [name for name in results.names if any(name in row.values for row in rows)]
+    lines = [
+        (value_name(name), *(_cell(row, name, results.unit) for row in rows)) for name in names
+    ]
+    print_table(title, ("", *(f"{row.index} {row.stage}" for row in rows)), lines, whole_names=True)
+
+
+def _cell(row: Row, name: str, unit: str) -> str:
+    return shown(row.values[name], unit) if name in row.values else "-"
 
 
 def print_comparison(runs: Mapping[str, Results]) -> None:

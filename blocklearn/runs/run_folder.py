@@ -41,6 +41,11 @@ class RunFolder:
         return self.path / "backbone.safetensors"
 
     @property
+    def facts(self) -> Path:
+        """Where it was trained, and what it cost."""
+        return self.path / "run_facts.json"
+
+    @property
     def features(self) -> Path:
         return self.path / "features.safetensors"
 
@@ -60,6 +65,10 @@ class RunFolder:
         """The results of all linear probes of the trained network, by name."""
         found = sorted(self.path.glob(f"probe*/{RESULTS}"))
         return [path for path in found if not path.parent.name.endswith(UNTRAINED)]
+
+    def evaluations(self) -> list[Path]:
+        """The results of all evaluations, by name, those of initial weights too."""
+        return sorted(self.path.glob(f"*/{RESULTS}"))
 
     def latest_checkpoint(self) -> Path | None:
         """The latest state: `last.ckpt`, or what an older version let Lightning save when SLURM

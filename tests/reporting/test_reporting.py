@@ -57,6 +57,26 @@ def test_a_resumed_run_keeps_the_rows_before_the_batch_it_goes_on_from(tmp_path:
     ]
 
 
+def test_many_values_have_a_line_each_in_a_table_per_feature(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [f"corruption_number_{number}" for number in range(13)]
+    rows = [
+        Row(f"layer{index}", index, feature, {name: index + n for n, name in enumerate(names)})
+        for index in (1, 2)
+        for feature in ("raw", "head")
+    ]
+    print_results(results(rows))
+    shown = capsys.readouterr().out
+    titles = " ".join(shown.split())
+    assert "accuracy in %: global average" in titles
+    assert "accuracy in %: pooling head" in titles
+    for n, name in enumerate(names):
+        line = f"{name} {n + 1:.2f} {n + 2:.2f}".split()
+        found = [" ".join(row.replace("│", " ").split()) for row in shown.splitlines()]
+        assert found.count(" ".join(line)) == 2
+
+
 def test_the_probe_table_shows_every_row(capsys: pytest.CaptureFixture[str]) -> None:
     print_results(results(ROWS))
     printed = capsys.readouterr().out
