@@ -14,7 +14,7 @@ from small import NARROW
 
 from blocklearn import BlockwiseModule
 from blocklearn.__main__ import main
-from blocklearn.evaluation.linear_probe import LinearClassifiers
+from blocklearn.evaluation.linear_classifiers import LinearClassifiers
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
