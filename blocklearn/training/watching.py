@@ -1,8 +1,7 @@
 """The metrics of every block: when they look, and when they are logged."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -16,12 +15,10 @@ class Watching:
 
     Args:
         metrics: to copy.
-        log: gets values by name.
+        log: gets values by name, and `sync_dist`: whether to average them over the processes.
     """
 
-    def __init__(
-        self, metrics: Sequence[BlockMetric], log: Callable[[Mapping[str, Any]], None]
-    ) -> None:
+    def __init__(self, metrics: Sequence[BlockMetric], log: Callable[..., None]) -> None:
         self.metrics = list(metrics)
         self._log = log
         self._copies: dict[tuple[str, str], list[BlockMetric]] = {}
@@ -58,7 +55,11 @@ class Watching:
             if (block, prefix, number) in self._seen:
                 self._seen.discard((block, prefix, number))
                 found = metric.compute()
-                self._log({f"{block}/{prefix}{key}": value for key, value in found.items()})
+                # a metric of the user's own may differ between processes
+                self._log(
+                    {f"{block}/{prefix}{key}": value for key, value in found.items()},
+                    sync_dist=bool(prefix),
+                )
 
     def _own(self, block: str, prefix: str) -> list[BlockMetric]:
         if (block, prefix) not in self._copies:
