@@ -24,6 +24,7 @@ def states(probe: OnlineProbe) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 def test_it_learns_every_n_batches_and_is_better_than_chance(tmp_path: Path) -> None:
     probe = OnlineProbe(every_n_steps=2)
     _, trainer = train(
