@@ -90,7 +90,7 @@ _NOT_PLAIN = object()
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Evaluation):
-        return {"evaluation": type(value).__name__, **_plain_settings(value)}
+        return {"class": type(value).__name__, **_plain_settings(value)}
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (list, tuple)):

@@ -42,7 +42,7 @@ def test_the_command_writes_one_table_with_the_settings_of_each(
     run = ["test", "--config", "bt_digits.yaml", "--evaluation", "Overview", *arguments]
     assert main([*run, f"--trainer.default_root_dir={tmp_path}"]) == 0
     found = json.loads((tmp_path / "overview" / "results.json").read_text())
-    assert [entry["evaluation"] for entry in found["settings"]["evaluations"]] == [
+    assert [entry["class"] for entry in found["settings"]["evaluations"]] == [
         "LinearProbe",
         "Representation",
     ]
