@@ -8,17 +8,15 @@ they end with the same weights is told.
 import argparse
 import logging
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
+from benchmarks.digits_network import digits_network, small_images
 from benchmarks.rows import Row, in_turns, run_rows
-from blocklearn import BlockwiseModule, ExpandPooling, JointEmbedding, Projector, SequentialSchedule
-from blocklearn.blocks.settings import NetworkOptions
+from blocklearn import SequentialSchedule
 from blocklearn.callbacks import CacheFrozenBlocks
-from blocklearn.data import Digits, ImageFolder, SmallImageViews
 
 BASELINE, OURS = "recomputed", "kept on disk"
 
@@ -26,28 +24,8 @@ BASELINE, OURS = "recomputed", "kept on disk"
 def train(way: str, settings: argparse.Namespace) -> dict[str, torch.Tensor]:
     """The weights that a whole run ends with."""
     seed_everything(0, verbose=False)
-    objective = partial(
-        JointEmbedding,
-        pooling=partial(ExpandPooling, width=256),
-        projector=partial(Projector, widths=[256, 256]),
-    )
-    kwargs = {"layers": [1, 1, 1, 1], "channels": [32, 64, 96, 128], "output_stride": 8}
-    network = BlockwiseModule(
-        objective,
-        "resnet18",
-        schedule=SequentialSchedule(),
-        network=NetworkOptions(backbone_kwargs=kwargs, channels_last=True),
-    )
-    own = {
-        "fixed_views": True,
-        "batch_size": settings.batch_size,
-        "num_workers": settings.num_workers,
-    }
-    data = (
-        ImageFolder(settings.root, SmallImageViews, image_size=32, **own)
-        if settings.root
-        else Digits(**own)
-    )
+    network = digits_network(schedule=SequentialSchedule())
+    data = small_images(settings, fixed_views=True)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             max_epochs=settings.epochs,

@@ -8,18 +8,15 @@ same weights is told.
 import argparse
 import logging
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
+from benchmarks.digits_network import digits_network, small_images
 from benchmarks.rows import Row, in_turns, run_rows
-from blocklearn import BlockwiseModule, ExpandPooling, JointEmbedding, Projector
-from blocklearn.blocks.settings import NetworkOptions
 from blocklearn.callbacks import OnlineKNN, OnlineProbe
-from blocklearn.data import Digits, ImageFolder, SmallImageViews
 
 BASELINE = "not evaluated"
 
@@ -27,23 +24,8 @@ BASELINE = "not evaluated"
 def train(callbacks: list[Any], settings: argparse.Namespace) -> dict[str, torch.Tensor]:
     """The weights that a run of the network of `bt_digits.yaml` ends with."""
     seed_everything(0, verbose=False)
-    objective = partial(
-        JointEmbedding,
-        pooling=partial(ExpandPooling, width=256),
-        projector=partial(Projector, widths=[256, 256]),
-    )
-    kwargs = {"layers": [1, 1, 1, 1], "channels": [32, 48, 64, 96], "output_stride": 8}
-    network = BlockwiseModule(
-        objective,
-        "resnet18",
-        network=NetworkOptions(backbone_kwargs=kwargs, channels_last=True),
-    )
-    own = {"batch_size": settings.batch_size, "num_workers": settings.num_workers}
-    data = (
-        ImageFolder(settings.root, SmallImageViews, image_size=32, **own)
-        if settings.root
-        else Digits(**own)
-    )
+    network = digits_network()
+    data = small_images(settings)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             max_epochs=settings.epochs,

@@ -72,8 +72,7 @@ def plain_views(
         at_most: number of samples over all processes.
         batch_size: over all processes.
     """
-    positions = torch.linspace(0, len(samples) - 1, min(at_most, len(samples))).long().tolist()
-    chosen, processes = SamplesAt(samples, positions), world_size()
+    chosen, processes = SamplesAt(samples, _even_distances(samples, at_most)), world_size()
     views = KeyedViews(chosen, [data.recipe.plain_view], torch.initial_seed())
     size = max(min(batch_size, len(chosen)) // processes, 1) * processes
     sampler = KeyedSampler(
@@ -95,10 +94,14 @@ def require_labels(samples: LabelledSamples, who: str, which: str) -> None:
     """
     labels: Any = getattr(samples, "labels", None)
     if labels is None:
-        places = torch.linspace(0, len(samples) - 1, min(LOOKED_AT, len(samples))).long().tolist()
-        labels = [int(samples[place][1]) for place in places]
+        labels = [int(samples[place][1]) for place in _even_distances(samples, LOOKED_AT)]
     if not (torch.as_tensor(labels) >= 0).any():
         raise UserError(
             f"trainer.callbacks: {who} needs labels, and the {which} samples have none; leave it "
             "out"
         )
+
+
+def _even_distances(samples: LabelledSamples, at_most: int) -> list[int]:
+    """From the first sample to the last."""
+    return torch.linspace(0, len(samples) - 1, min(at_most, len(samples))).long().tolist()

@@ -9,13 +9,8 @@ from torch.utils.data import Subset
 
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
+from blocklearn.data.evenly_spaced import evenly_spaced
 from blocklearn.data.loader import FinishedViews, KeyedViews
-
-
-def evenly_spaced(length: int, count: int) -> list[int]:
-    """So many of the numbers below `length`, evenly spaced; all of them where there are fewer."""
-    count = min(length, count)
-    return [place * length // count for place in range(count)]
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.evaluation.feature_cache import FeatureCache
 from blocklearn.evaluation.labels_check import check_features, check_labels, check_samples
+from blocklearn.evaluation.probe_settings import ProbeSettings
 
 
 class CachedFeatures(Dataset[dict[str, Tensor]]):
@@ -59,10 +60,9 @@ def labelled_features(
     network: BlockwiseModule,
     data: KeyedDataModule,
     batch_size: int,
-    labelled_part: float,
+    protocol: ProbeSettings,
     device: torch.device,
     kinds: Sequence[str] | None = None,
-    feature_cache: str | None = None,
 ) -> tuple[CachedFeatures, CachedFeatures]:
     """The features of all labelled training samples and of all test samples, of images seen as they
     are, and checked.
@@ -71,22 +71,21 @@ def labelled_features(
         network: what computes them.
         data: ready.
         batch_size: training samples at a time.
-        labelled_part: of each class, in (0, 1].
+        protocol: which part of the labels is used, and where features are kept.
         device: to compute on.
         kinds: of features; null for the default.
-        feature_cache: a folder that keeps them; null for none.
 
     Raises:
         UserError: for labels and features that nothing can be learned from
             (`blocklearn.evaluation.labels_check`).
     """
     checked = check_samples(data)
-    cache = FeatureCache(feature_cache, network, kinds)
-    samples = data.labelled_samples(labelled_part), data.test_samples()
+    cache = FeatureCache(protocol.feature_cache, network, kinds)
+    samples = data.labelled_samples(protocol.labelled_part), data.test_samples()
 
     def compute(training: bool) -> dict[str, Tensor]:
         images = (
-            data.probe_dataloader(batch_size, False, labelled_part)
+            data.probe_dataloader(batch_size, False, protocol.labelled_part)
             if training
             else data.test_dataloader()
         )

@@ -14,7 +14,7 @@ from blocklearn.blocks.without_objectives import bare_network
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
 from blocklearn.evaluation.evaluation import Evaluation, Row
-from blocklearn.evaluation.labels_check import check_samples
+from blocklearn.evaluation.labels_check import check_samples, require_sample_labels
 from blocklearn.evaluation.linear_classifiers import (
     accuracy_row,
     linear_classifier,
@@ -111,11 +111,7 @@ def run_fine_tune(
         ValueError: where it is not: the learning rates would not come down to 0.
         UserError: for data with a label per frame, and for labels that nothing can be learned from.
     """
-    if data.frame_labels:
-        raise UserError(
-            f"evaluation: FineTune needs one label per sample, the target {data.target} has one "
-            "per frame"
-        )
+    require_sample_labels(data, "FineTune")
     prepare_evaluation(data, settings, trainer)
     check_samples(data)
     tuned = TunedNetwork(network, data.num_classes, settings, backbone_lr)

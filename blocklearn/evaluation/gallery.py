@@ -16,6 +16,7 @@ from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.errors import UserError
 from blocklearn.evaluation.cached_features import collect_features
 from blocklearn.evaluation.evaluation import Evaluation, Row
+from blocklearn.evaluation.labels_check import check_features, require_sample_labels
 from blocklearn.pictures.image_sheet import draw_sheet
 from blocklearn.pictures.scatter import draw_maps
 
@@ -70,8 +71,7 @@ class Gallery(Evaluation):
             UserError: for data with a label per frame, too few samples, features that the network
                 does not have, or that are not finite.
         """
-        if data.frame_labels:
-            raise UserError("evaluation: Gallery needs one label per sample, not one per frame")
+        require_sample_labels(data, "Gallery")
         specs = [spec for spec in network.feature_specs() if spec.kind == self.feature]
         if not specs:
             kinds = ", ".join(dict.fromkeys(spec.kind for spec in network.feature_specs()))
@@ -85,6 +85,7 @@ class Gallery(Evaluation):
                 f"{self.neighbours} neighbours of each; more than {max(self.neighbours, 9)} are "
                 "needed"
             )
+        check_features(data.title, "test", columns, [spec.key for spec in specs])
         self._label, self._index = columns["label"][taken], columns["index"][taken]
         self._data, self._stages = data, [f"{spec.index} {spec.stage}" for spec in specs]
         self._maps: list[np.ndarray] = []
@@ -92,11 +93,6 @@ class Gallery(Evaluation):
         rows = []
         for spec in track(specs, "Drawing maps", transient=True):
             features = columns[spec.key][taken].float()
-            if not features.isfinite().all():
-                raise UserError(
-                    f"evaluation: Gallery: features of {spec.stage} are not finite: the network "
-                    "diverged; take an earlier checkpoint"
-                )
             values = self._look(features)
             rows.append(Row(spec.stage, spec.index, spec.kind, values))
         return rows

@@ -9,9 +9,9 @@ from torch.nn.functional import normalize, one_hot
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.distributed.launch import say
-from blocklearn.errors import UserError
 from blocklearn.evaluation.cached_features import labelled_features
 from blocklearn.evaluation.evaluation import Evaluation, Row
+from blocklearn.evaluation.labels_check import require_sample_labels
 
 
 class KNN(Evaluation):
@@ -61,20 +61,15 @@ class KNN(Evaluation):
             UserError: for data with a label per frame, and for labels and features that nothing
                 can be learned from.
         """
-        if data.frame_labels:
-            raise UserError(
-                f"evaluation: KNN needs one label per sample, the target {data.target} has one per "
-                "frame; choose another --data.target"
-            )
+        require_sample_labels(data, "KNN")
         device = self.trainer().strategy.root_device
         train, test = labelled_features(
             network,
             data,
             self.batch_size,
-            self.protocol.labelled_part,
+            self.protocol,
             device,
             self.features,
-            self.protocol.feature_cache,
         )
         self._tell_of_few(len(train))
         return [

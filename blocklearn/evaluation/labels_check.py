@@ -55,6 +55,22 @@ def check_labels(data: KeyedDataModule, train: Tensor, test: Tensor) -> None:
         )
 
 
+def require_sample_labels(data: KeyedDataModule, who: str) -> None:
+    """
+    Args:
+        data: whose labels are looked at.
+        who: the evaluation's class.
+
+    Raises:
+        UserError: for data with a label per frame.
+    """
+    if data.frame_labels:
+        raise UserError(
+            f"evaluation: {who} needs one label per sample, the target {data.target} has one per "
+            "frame; choose another --data.target"
+        )
+
+
 def check_samples(data: KeyedDataModule) -> bool:
     """`check_labels` before anything is computed, where labels are known without reading the
     samples: returns whether they are. Every class keeps a sample in a part of the labels.

@@ -61,10 +61,9 @@ def run_linear_probe(
             network,
             data,
             settings.batch_size,
-            settings.labelled_part,
+            settings,
             trainer.strategy.root_device,
             kinds,
-            settings.feature_cache,
         )
         train = feature_loader(known, settings.batch_size)
         test = feature_loader(asked, settings.batch_size, shuffle=False)

@@ -15,6 +15,7 @@ from blocklearn.distributed.launch import say
 from blocklearn.errors import UserError
 from blocklearn.evaluation.cached_features import labelled_features
 from blocklearn.evaluation.evaluation import Evaluation, Row
+from blocklearn.evaluation.labels_check import require_sample_labels
 
 
 class LogisticRegression(Evaluation):
@@ -67,11 +68,7 @@ class LogisticRegression(Evaluation):
             UserError: for data with a label per frame, and for labels and features that nothing
                 can be learned from.
         """
-        if data.frame_labels:
-            raise UserError(
-                "evaluation: LogisticRegression needs one label per sample, the target "
-                f"{data.target} has one per frame; choose another --data.target"
-            )
+        require_sample_labels(data, "LogisticRegression")
         device = self.trainer().strategy.root_device
         train, test = (
             {key: column.numpy() for key, column in features.columns.items()}
@@ -79,10 +76,9 @@ class LogisticRegression(Evaluation):
                 network,
                 data,
                 self.batch_size,
-                self.protocol.labelled_part,
+                self.protocol,
                 device,
                 self.features,
-                self.protocol.feature_cache,
             )
         )
         halves = stratified_halves(

@@ -168,9 +168,7 @@ def run_rate_grid(
         test = data.test_dataloader()
     else:
         device = trainer.strategy.root_device
-        known, asked = labelled_features(
-            network, data, size, part, device, kinds, settings.feature_cache
-        )
+        known, asked = labelled_features(network, data, size, settings, device, kinds)
         learned, held = _halves(data, known.columns["label"], held_out)
         train = feature_loader(known.at(learned), size)
         choose = feature_loader(known.at(held), size, shuffle=False)

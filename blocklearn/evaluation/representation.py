@@ -12,12 +12,14 @@ from torch import Tensor
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.features import FeatureSpec
 from blocklearn.data.datamodule import KeyedDataModule
+from blocklearn.data.evenly_spaced import evenly_spaced
 from blocklearn.errors import UserError
-from blocklearn.evaluation.augmented_views import evenly_spaced, features_of_views
+from blocklearn.evaluation.augmented_views import features_of_views
 from blocklearn.evaluation.cached_features import collect_features
 from blocklearn.evaluation.cka_matrix import cka_matrix, write_matrix
 from blocklearn.evaluation.evaluation import Evaluation, Row
 from blocklearn.evaluation.knn import KNN
+from blocklearn.evaluation.labels_check import require_sample_labels
 from blocklearn.metrics.alignment import alignment
 from blocklearn.metrics.alpha_req import alpha_req
 from blocklearn.metrics.effective_rank import effective_rank
@@ -96,11 +98,7 @@ class Representation(Evaluation):
             UserError: for data with a label per frame, and for features that are not finite, naming
                 the stage.
         """
-        if data.frame_labels:
-            raise UserError(
-                "evaluation: Representation needs one label per sample, the target "
-                f"{data.target} has one per frame; choose another --data.target"
-            )
+        require_sample_labels(data, "Representation")
         device = self.trainer().strategy.root_device
         specs = network.feature_specs()
         test = collect_features(network, data.test_dataloader(), device).columns

@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader
 from blocklearn.batch import Batch
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
+from blocklearn.data.evenly_spaced import evenly_spaced
 from blocklearn.data.images.corruptions import COUNTED, SEVERITIES, require_known
 from blocklearn.data.images.corruptions.corrupted_images import (
     Case,
     CorruptedImages,
     ReadyImages,
-    spread,
 )
 from blocklearn.data.images.corruptions.plain_pixels import PlainPixels, centre_crop
 from blocklearn.data.images.corruptions.ready_made import class_names, ready_files
@@ -161,7 +161,7 @@ class Robustness(Evaluation):
     ) -> list[tuple[list[Case], DataLoader[Batch]]]:
         """Batches of images, each in as many cases as are named beside them."""
         samples = data.test_samples()
-        positions = spread(len(samples), self.samples)
+        positions = evenly_spaced(len(samples), self.samples)
 
         def loader(dataset: Any, cases: int) -> DataLoader[Batch]:
             size = max(1, data.batch_size // cases)
@@ -179,7 +179,9 @@ class Robustness(Evaluation):
         crop = partial(centre_crop, size=plain.size)
         for case in self.cases:
             files = ready_files(folder, case, classes)
-            ready = ReadyImages(files, spread(len(files), self.samples), crop, data.max_corrupt)
+            ready = ReadyImages(
+                files, evenly_spaced(len(files), self.samples), crop, data.max_corrupt
+            )
             loaders.append(([case], loader(ready, 1)))
         return loaders
 

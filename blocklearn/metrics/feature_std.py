@@ -3,9 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from blocklearn.metrics.kept_rows import KeptRows, first_view
-from blocklearn.training.block_metric import BlockMetric
-from blocklearn.training.contract import BlockOutput, LocalBlock
+from blocklearn.metrics.kept_rows import RowMetric
 
 
 def feature_std(features: Tensor, unit_rows: bool = True) -> float:
@@ -30,7 +28,7 @@ def feature_std(features: Tensor, unit_rows: bool = True) -> float:
     return float(x.std(dim=0).mean())
 
 
-class FeatureStd(BlockMetric):
+class FeatureStd(RowMetric):
     """`feature_std` of a block's output in the first view, averaged over its positions: of unit
     rows. Means over channels behind a ReLU are all positive, so that they point into one corner:
     what is healthy there lies well below 1.
@@ -45,13 +43,5 @@ class FeatureStd(BlockMetric):
         ValueError: for a value out of range.
     """
 
-    def __init__(self, every: int = 1, samples: int = 2048) -> None:
-        super().__init__(every)
-        self._rows = KeptRows(samples)
-
-    def update(self, block: LocalBlock, output: BlockOutput) -> None:
-        self._rows.append(first_view(block, output))
-
-    def compute(self) -> dict[str, float]:
-        rows = self._rows.take()
+    def measure(self, rows: Tensor) -> dict[str, float]:
         return {"feature_std": feature_std(rows)} if len(rows) > 1 else {}

@@ -1,12 +1,15 @@
 """The last features that a block metric saw, of all processes that share a batch."""
 
+from abc import abstractmethod
 from collections import deque
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from blocklearn.distributed.collectives import gather_batch
 from blocklearn.distributed.groups import world_size
+from blocklearn.training.block_metric import BlockMetric
 from blocklearn.training.contract import BlockOutput, LocalBlock
 
 
@@ -55,6 +58,29 @@ class KeptRows:
         return sum(map(len, self._kept))
 
 
-def first_view(block: LocalBlock, output: BlockOutput) -> Tensor:
-    """A block's output in the first view, averaged over the positions: `(B, channels)`."""
-    return block.spec.average(output.carried.views[0])
+class RowMetric(BlockMetric):
+    """Subclass it and write `measure`. A row is a sample: a block's output in the first view,
+    averaged over its positions, so `D` is the number of channels. Over several processes the
+    samples are those of all.
+
+    Args:
+        every: batches from one that is looked at to the next, >= 1.
+        samples: the last ones at most, >= 2.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    def __init__(self, every: int = 1, samples: int = 2048) -> None:
+        super().__init__(every)
+        self._rows = KeptRows(samples)
+
+    @abstractmethod
+    def measure(self, rows: Tensor) -> Mapping[str, Tensor | float]:
+        """Of the samples `(N, D)` that were seen since the last time, by name."""
+
+    def update(self, block: LocalBlock, output: BlockOutput) -> None:
+        self._rows.append(block.spec.average(output.carried.views[0]))
+
+    def compute(self) -> Mapping[str, Tensor | float]:
+        return self.measure(self._rows.take())

@@ -3,14 +3,12 @@
 import torch
 from torch import Tensor
 
-from blocklearn.metrics.kept_rows import KeptRows, first_view
-from blocklearn.training.block_metric import BlockMetric
-from blocklearn.training.contract import BlockOutput, LocalBlock
+from blocklearn.metrics.kept_rows import RowMetric
 
 EPS = 1e-7
 
 
-class RankMe(BlockMetric):
+class RankMe(RowMetric):
     """The effective rank of a block's features (arXiv 2210.02885, eq. 1): with the singular values
     `s` of the `(N, D)` matrix of features, which is not centered, and `p = s / sum(s) + eps`,
     `rankme = exp(-sum p log p)`, between 1 (collapse) and `min(N, D)`.
@@ -28,15 +26,8 @@ class RankMe(BlockMetric):
         ValueError: for a value out of range.
     """
 
-    def __init__(self, every: int = 1, samples: int = 2048) -> None:
-        super().__init__(every)
-        self._rows = KeptRows(samples)
-
-    def update(self, block: LocalBlock, output: BlockOutput) -> None:
-        self._rows.append(first_view(block, output))
-
-    def compute(self) -> dict[str, Tensor]:
-        return {"rankme": rank_me(self._rows.take())}
+    def measure(self, rows: Tensor) -> dict[str, Tensor]:
+        return {"rankme": rank_me(rows)}
 
 
 def rank_me(features: Tensor) -> Tensor:

@@ -4,9 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pdist
 
-from blocklearn.metrics.kept_rows import KeptRows, first_view
-from blocklearn.training.block_metric import BlockMetric
-from blocklearn.training.contract import BlockOutput, LocalBlock
+from blocklearn.metrics.kept_rows import RowMetric
 
 
 def uniformity(features: Tensor, pairs: int = 500_000, seed: int = 0) -> float:
@@ -40,7 +38,7 @@ def uniformity(features: Tensor, pairs: int = 500_000, seed: int = 0) -> float:
     return float((-2 * squares).exp().mean().log())
 
 
-class Uniformity(BlockMetric):
+class Uniformity(RowMetric):
     """`uniformity` of a block's output in the first view, averaged over its positions. Over several
     processes the samples are those of all.
 
@@ -53,12 +51,7 @@ class Uniformity(BlockMetric):
     """
 
     def __init__(self, every: int = 1, samples: int = 512) -> None:
-        super().__init__(every)
-        self._rows = KeptRows(samples)
+        super().__init__(every, samples)
 
-    def update(self, block: LocalBlock, output: BlockOutput) -> None:
-        self._rows.append(first_view(block, output))
-
-    def compute(self) -> dict[str, float]:
-        rows = self._rows.take()
+    def measure(self, rows: Tensor) -> dict[str, float]:
         return {"uniformity": uniformity(rows)} if len(rows) > 1 else {}

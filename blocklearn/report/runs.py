@@ -6,12 +6,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import yaml
-
 from blocklearn.errors import UserError
 from blocklearn.evaluation.evaluation import Row
 from blocklearn.reporting.results import Results, read_results
 from blocklearn.runs.run_folder import RunFolder
+from blocklearn.runs.strict_yaml import read_yaml
 
 # settings that say where and how a run is carried out, not what is learned
 OF_THE_PLACE = (
@@ -110,14 +109,8 @@ def read_run(name: str, path: Path) -> ReportedRun:
             f"report: {path} has no config.yaml, so it is not the folder of a run; name the folder "
             "that blocklearn fit told as Run folder"
         )
-    try:
-        plain = yaml.safe_load(folder.config.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"report: cannot read {folder.config}: {error}") from error
-    if not isinstance(plain, dict):
-        raise UserError(f"report: {folder.config} holds no settings; it is damaged")
     results = {file.parent.name: read_results(file) for file in folder.evaluations()}
-    return ReportedRun(name, folder, dict(_flat(plain)), results)
+    return ReportedRun(name, folder, dict(_flat(read_yaml(folder.config))), results)
 
 
 def require_same_data(runs: Sequence[ReportedRun]) -> None:

@@ -67,7 +67,7 @@ class _WholeRows(ExperimentWriter):
 
     def keep_rows_before(self, step: int) -> None:
         content = self._read()
-        self.metrics_keys, rows = _whole_rows(content or b"")
+        self.metrics_keys, rows = whole_rows(content or b"")
         kept = [row for row in rows if int(row["step"]) < step]
         if content is not None and not kept:
             self._put_away(unreadable="step" not in self.metrics_keys)
@@ -83,7 +83,7 @@ class _WholeRows(ExperimentWriter):
         known = set(self.metrics_keys)
         self.metrics_keys = sorted(known.union(*rows))
         if set(self.metrics_keys) != known or not self.path.exists():
-            rows = [*_whole_rows(self._read() or b"")[1], *rows]
+            rows = [*whole_rows(self._read() or b"")[1], *rows]
             self._replace(rows)
         else:
             self._append(rows)
@@ -127,7 +127,7 @@ class _WholeRows(ExperimentWriter):
         return text.getvalue().encode()
 
 
-def _whole_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
+def whole_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a file whose writer may have been killed, or its machine: what is cut or
     damaged is left out."""
     lines = _table(content)

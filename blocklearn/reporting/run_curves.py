@@ -1,13 +1,13 @@
 """Curves of what a run has logged, by block."""
 
-import csv
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from blocklearn.pictures.curves import Curve, draw_curves
-from blocklearn.reporting.metrics_csv import FILE
+from blocklearn.reporting.metrics_csv import FILE, whole_rows
+from blocklearn.reporting.plain_files import read_plain
 
 OF_A_BLOCK = re.compile(r"(block\d+)/(.+)")
 STEP = re.compile(r"(.*_)?step\d+")  # one step ahead of a prediction: too many for a picture
@@ -27,19 +27,15 @@ def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
     """Curves by block, by what was logged.
 
     Args:
-        path: of `metrics.csv`; a file that is not there has none.
+        path: of `metrics.csv`; a file that is not there has none, and what a crash cut is left out.
     """
     found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    if not path.is_file():
-        return {}
-    with path.open(newline="", errors="replace") as file:
-        for row in csv.DictReader(file):
-            for key, value in row.items():
-                name = OF_A_BLOCK.fullmatch(key or "")
-                if name and value and row.get("step"):
-                    x, y = found.setdefault(name[2], {}).setdefault(name[1], ([], []))
-                    x.append(float(row["step"]) + 1)
-                    y.append(float(value))
+    for row in whole_rows(read_plain(path) or b"")[1]:
+        for key, value in row.items():
+            if value and (name := OF_A_BLOCK.fullmatch(key)):
+                x, y = found.setdefault(name[2], {}).setdefault(name[1], ([], []))
+                x.append(float(row["step"]) + 1)
+                y.append(float(value))
     return {
         what: {block: Curve(*found[what][block]) for block in sorted(found[what], key=_number)}
         for what in found

@@ -9,8 +9,9 @@ from small import same_weights, small_data, small_network, small_trainer, weight
 from blocklearn import UserError
 from blocklearn.__main__ import main
 from blocklearn.data import Digits
+from blocklearn.data.evenly_spaced import evenly_spaced
 from blocklearn.evaluation import Representation
-from blocklearn.evaluation.augmented_views import evenly_spaced, features_of_views
+from blocklearn.evaluation.augmented_views import features_of_views
 from blocklearn.evaluation.cached_features import collect_features
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.metrics.linear_cka import linear_cka

@@ -12,8 +12,9 @@ from torch.utils.data import Subset
 from blocklearn import UserError
 from blocklearn.__main__ import main
 from blocklearn.data import BarlowTwinsViews, CropViews, Digits, ImageDataModule, Synthetic
+from blocklearn.data.evenly_spaced import evenly_spaced
 from blocklearn.data.images.corruptions import COUNTED, corrupt
-from blocklearn.data.images.corruptions.corrupted_images import CorruptedImages, spread
+from blocklearn.data.images.corruptions.corrupted_images import CorruptedImages
 from blocklearn.data.images.corruptions.plain_pixels import PlainPixels, centre_crop
 from blocklearn.evaluation import LinearProbe, Robustness
 from blocklearn.evaluation.corruption_error import ALEXNET, mean_corruption_error, summarised
@@ -176,7 +177,7 @@ def test_an_image_has_the_same_draws_whatever_other_images_are_tested() -> None:
     plain, cases = PlainPixels(data), [("gaussian_noise", 3), ("fog", 2)]
     samples = data.test_samples()
     every = CorruptedImages(samples, range(len(samples)), plain, cases, 0)
-    few = CorruptedImages(samples, spread(len(samples), 7), plain, cases[1:], 0)
+    few = CorruptedImages(samples, evenly_spaced(len(samples), 7), plain, cases[1:], 0)
     batch = few[3]
     assert torch.equal(batch.views[0][1], every[int(batch.index)].views[0][2])
     other = CorruptedImages(samples, range(len(samples)), plain, cases, 1)
@@ -185,9 +186,9 @@ def test_an_image_has_the_same_draws_whatever_other_images_are_tested() -> None:
 
 
 def test_few_samples_are_spread_over_the_set() -> None:
-    assert spread(10, None) == list(range(10))
-    assert spread(10, 20) == list(range(10))
-    assert spread(10, 4) == [0, 2, 5, 7]
+    assert evenly_spaced(10, None) == list(range(10))
+    assert evenly_spaced(10, 20) == list(range(10))
+    assert evenly_spaced(10, 4) == [0, 2, 5, 7]
 
 
 def test_it_is_chosen_by_its_name_and_leaves_pictures_and_a_table(

@@ -35,3 +35,8 @@ def test_without_two_values_there_is_no_picture(tmp_path: Path, rows: str | None
     if rows is not None:
         (tmp_path / "metrics.csv").write_text(rows)
     assert draw_run_curves({"": tmp_path}, tmp_path / "curves") == []
+
+
+def test_a_row_that_a_crash_cut_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("block1/loss,step\n2.0,0\n1.0,9\n0.5,1")
+    assert read_curves(tmp_path / "metrics.csv")["loss"]["block1"] == ([1, 10], [2, 1])

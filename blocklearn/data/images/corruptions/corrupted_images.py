@@ -59,13 +59,6 @@ class CorruptedImages(Dataset[Batch]):
         return Batch([views], torch.as_tensor(label), torch.tensor(index))
 
 
-def spread(count: int, wanted: int | None) -> list[int]:
-    """So many positions among `count`, evenly spaced, so that sets in the order of their classes
-    keep all of them; all for null."""
-    few = count if wanted is None else min(count, wanted)
-    return [number * count // few for number in range(few)]
-
-
 class ReadyImages(Dataset[Batch]):
     """Images that were corrupted beforehand, each `(1, size, size, 3)`, uint8, cropped in the
     middle: files of ImageNet-C must not be resized again.
