@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from lightning.pytorch import Trainer
@@ -19,6 +19,7 @@ import blocklearn.optim  # noqa: F401  (imported so that their classes can be na
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.callbacks.save_run_config import SaveRunConfig, written
 from blocklearn.callbacks.write_features import WriteFeatures
+from blocklearn.cli.arguments import OF_LIGHTNING, add_own_arguments
 from blocklearn.cli.early_end import run_and_explain
 from blocklearn.cli.evaluate import choose_evaluation, evaluate
 from blocklearn.cli.parser import CommandParser, first_reason, prepare_parsing
@@ -38,7 +39,6 @@ from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.distributed.launch import is_first_process
 from blocklearn.errors import UserError
 from blocklearn.evaluation import Evaluation, Row
-from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 from blocklearn.reporting.loggers import WandbSettings, build_wandb, finish_wandb
 from blocklearn.reporting.tables import print_blocks, print_validation
@@ -85,66 +85,11 @@ class BlocklearnCLI(LightningCLI):
     def subcommands(self) -> dict[str, set[str]]:
         """The verb that is asked for alone: building the parsers of all takes as long as
         parsing."""
-        own = {
-            "model",
-            "datamodule",
-            "dataloaders",
-            "train_dataloaders",
-            "val_dataloaders",
-            "weights_only",
-        }
-        evaluation = own | {"ckpt_path", "verbose"}
-        skipped = {
-            "fit": own,
-            "validate": evaluation,
-            "test": evaluation,
-            "predict": evaluation | {"return_predictions"},
-            **dict.fromkeys(LEAVE_NOTHING, own),
-        }
-        return {self.arguments[0]: skipped[self.arguments[0]]}
+        verb = self.arguments[0]
+        return {verb: OF_LIGHTNING[verb]}
 
     def add_arguments_to_parser(self, parser: Any) -> None:
-        if self.arguments[0] == "fit":
-            parser.add_argument(
-                "--resume",
-                type=Literal["auto"] | None,
-                help=(
-                    "auto: begin, or go on from the latest checkpoint where "
-                    "--trainer.default_root_dir holds one; the same command does both, for "
-                    "schedulers that start it again."
-                ),
-            )
-            parser.add_argument(
-                "--accept_changes",
-                type=bool,
-                default=False,
-                help=(
-                    "Go on with settings that differ from those of the run so far; they are "
-                    "written to changes.csv."
-                ),
-            )
-        elif self.arguments[0] != "plan":
-            parser.add_argument(
-                "--trust_config",
-                type=bool,
-                default=False,
-                help=(
-                    "The configuration beside the checkpoint may name any class: it is your own, "
-                    "or you know its author."
-                ),
-            )
-        if self.arguments[0] == "predict":
-            parser.add_argument(
-                "--split", type=str, default="all", help="Of the data: all, train, test, ..."
-            )
-        parser.add_class_arguments(ProbeSettings, "probe")
-        parser.add_argument(
-            "--evaluation",
-            type=Evaluation | None,
-            help="What test does: LinearProbe (the default), KNN, Representation, Robustness, "
-            "Overview (several), ... (docs/evaluation.md), or a class path.",
-        )
-        parser.add_class_arguments(WandbSettings, "wandb")
+        add_own_arguments(self.arguments[0], parser)
 
     def parse_arguments(self, parser: Any, args: Any) -> None:
         self.config = parser.parse_args(args)

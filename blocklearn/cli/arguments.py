@@ -1,0 +1,71 @@
+"""The arguments of each verb beside those of Lightning: what every flag of ours is called, and its
+help."""
+
+from typing import Any, Literal
+
+from blocklearn.cli.verbs import LEAVE_NOTHING
+from blocklearn.evaluation import Evaluation
+from blocklearn.evaluation.probe_settings import ProbeSettings
+from blocklearn.reporting.loggers import WandbSettings
+
+_OURS = {
+    "model",
+    "datamodule",
+    "dataloaders",
+    "train_dataloaders",
+    "val_dataloaders",
+    "weights_only",
+}
+_EVALUATION = _OURS | {"ckpt_path", "verbose"}
+OF_LIGHTNING = {  # arguments of the Trainer's methods that are not offered, by verb
+    "fit": _OURS,
+    "validate": _EVALUATION,
+    "test": _EVALUATION,
+    "predict": _EVALUATION | {"return_predictions"},
+    **dict.fromkeys(LEAVE_NOTHING, _OURS),
+}
+
+
+def add_own_arguments(verb: str, parser: Any) -> None:
+    """Add to the parser of a verb what Lightning does not know."""
+    if verb == "fit":
+        parser.add_argument(
+            "--resume",
+            type=Literal["auto"] | None,
+            help=(
+                "auto: begin, or go on from the latest checkpoint where "
+                "--trainer.default_root_dir holds one; the same command does both, for "
+                "schedulers that start it again."
+            ),
+        )
+        parser.add_argument(
+            "--accept_changes",
+            type=bool,
+            default=False,
+            help=(
+                "Go on with settings that differ from those of the run so far; they are "
+                "written to changes.csv."
+            ),
+        )
+    elif verb != "plan":
+        parser.add_argument(
+            "--trust_config",
+            type=bool,
+            default=False,
+            help=(
+                "The configuration beside the checkpoint may name any class: it is your own, "
+                "or you know its author."
+            ),
+        )
+    if verb == "predict":
+        parser.add_argument(
+            "--split", type=str, default="all", help="Of the data: all, train, test, ..."
+        )
+    parser.add_class_arguments(ProbeSettings, "probe")
+    parser.add_argument(
+        "--evaluation",
+        type=Evaluation | None,
+        help="What test does: LinearProbe (the default), KNN, Representation, Robustness, "
+        "Overview (several), ... (docs/evaluation.md), or a class path.",
+    )
+    parser.add_class_arguments(WandbSettings, "wandb")
