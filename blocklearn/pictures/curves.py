@@ -12,7 +12,7 @@ DASHES = ("-", "--", "-.", ":")
 class Curve(NamedTuple):
     """One line of a panel.
 
-    Args:
+    Attributes:
         x: positions.
         y: values, as many.
     """

@@ -38,7 +38,7 @@ MOST_PANELS = 4
 class Table(NamedTuple):
     """As the page shows it.
 
-    Args:
+    Attributes:
         title: above it.
         header: one text a column.
         rows: of texts; the first is the row's name.
@@ -54,7 +54,7 @@ class Table(NamedTuple):
 class Picture(NamedTuple):
     """As the page shows it.
 
-    Args:
+    Attributes:
         title: below it.
         text: for those who do not see it.
         source: the file itself, as a data URI.

@@ -16,7 +16,7 @@ from blocklearn.training.contract import LocalBlock
 class Rhythm(NamedTuple):
     """How a run is divided.
 
-    Args:
+    Attributes:
         batches: of an epoch.
         total: batches of the run.
         validates: whether there is a validation at all.
