@@ -32,7 +32,7 @@ lock: $(READY)  ## make requirements.lock anew, from what pyproject.toml allows 
 demo: $(READY)  ## blockwise against end to end and untrained on digits: a table and a picture, 1 to 2 minutes
 	$(BIN)/blocklearn demo
 
-test: $(READY) check  ## lint, types, spelling and the test suite on the CPU
+test: $(READY) check docs  ## lint, types, spelling, documentation and the test suite on the CPU
 	$(BIN)/python -m pytest -n 2
 
 check: $(READY)  ## lint, types and spelling only
@@ -52,9 +52,8 @@ build: $(READY)  ## the source distribution and the wheel, in dist/
 bench: $(READY)  ## speed and memory against named baselines
 	$(BIN)/python -m benchmarks
 
-docs: $(READY)  ## the documentation as pages, in site/
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet '.[docs]'
-	$(BIN)/mkdocs build --strict
+docs: $(READY)  ## the documentation as pages, in site/; a link that leads nowhere is an error
+	$(BIN)/zensical build --strict --clean
 
 clean:  ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .ruff_cache site
