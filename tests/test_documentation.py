@@ -32,7 +32,8 @@ PLACES = {  # what a page says, and what stands for it here
     r"^\.\.\.$": f"RUN/{LAST}",
     r"RUN_FOLDER|RUN_A|runs/NAME": "RUN",
     r"runs/\$run": "runs/gim",
-    r"^(FILE|NAME_OR_PATH|NAME\.yaml|RECIPE\.yaml)$": "bt_digits.yaml",
+    r"^(FILE|NAME\.yaml|RECIPE\.yaml)$": "bt_digits.yaml",
+    r"^NAME_OR_PATH$": "bt_cifar10_small.yaml",
     r"^config\.yaml$": "RUN/config.yaml",
     r"^RUN/checkpoints/best\.ckpt$": f"RUN/{LAST}",
     r"^(DIR|IMAGENET|CIFAR10)$": "IMAGES",
@@ -56,6 +57,8 @@ def here(command: Documented) -> list[str]:
     arguments = list(command.arguments)
     for pattern, place in PLACES.items():
         arguments = [re.sub(pattern, place, argument) for argument in arguments]
+    if arguments[0] == "fit":  # a run of its own
+        arguments = ["NEW" if argument == "RUN" else argument for argument in arguments]
     return arguments
 
 
@@ -63,7 +66,7 @@ def shrunk(arguments: list[str]) -> list[str]:
     """The same command, small enough for two cores."""
     verb, rest = arguments[0], list(arguments[1:])
     if verb not in TRAINER_VERBS or "--help" in rest:
-        short = {"demo": ["--max_epochs=1"], "ablate": ["--dry_run"]}  # each has tests of its own
+        short = {"demo": ["--max_epochs=3"], "ablate": ["--dry_run"]}  # each has tests of its own
         return [verb, *rest, *short.get(verb, [])]
     for flag, value in (("--trainer.devices", "2"), ("--trainer.num_nodes", "1")):
         if flag in rest:
@@ -179,9 +182,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         command = ["fit", "--config", config, *data, "--trainer.default_root_dir", name]
         done = run_command(shrunk(command), folder)
         assert done.returncode == 0, done.stderr
-    for test in ([], ["--evaluation", "Representation"]):
-        done = run_command(shrunk(["test", "--model.checkpoint", f"RUN/{LAST}", *test]), folder)
+    at = ["--model.checkpoint", f"RUN/{LAST}"]
+    for command in (["test", *at], ["predict", *at, "--split", "test"]):
+        done = run_command(shrunk(command), folder)
         assert done.returncode == 0, done.stderr
+    shutil.copytree(folder / "RUN", folder / "RUN_B")
     return folder
 
 
@@ -212,4 +217,4 @@ def test_the_commands_that_a_page_shows_run(page: str, world: Path, tmp_path: Pa
     folder = shutil.copytree(world, tmp_path / "here")
     for arguments in as_run(page):
         done = run_command(arguments, folder)
-        assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
+        assert done.returncode == 0, f"{done.returncode} {arguments}: {done.stderr[-2000:]}"
