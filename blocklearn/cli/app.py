@@ -33,6 +33,7 @@ from blocklearn.cli.run_parts import (
     training_callbacks,
     whole_unless_asked,
 )
+from blocklearn.cli.then_test import ThenTest
 from blocklearn.cli.trainer import BlocklearnTrainer
 from blocklearn.cli.verbs import DESCRIPTION, LEAVE_NOTHING, TRAINER_VERBS
 from blocklearn.data.datamodule import KeyedDataModule
@@ -59,6 +60,7 @@ class BlocklearnCLI(LightningCLI):
     """
 
     folder: RunFolder
+    then_test: ThenTest | None = None
 
     def __init__(self, args: list[str]) -> None:
         prepare_parsing()
@@ -231,6 +233,16 @@ class BlocklearnCLI(LightningCLI):
         finally:
             finish_wandb(self.trainer.loggers, failed)
 
+    def before_fit(self) -> None:
+        if self.config["fit"].then_test:
+            folder = self.folder.evaluation(self._evaluation.name(self.datamodule.target))
+            arguments = self._get(self.config_init, "trainer")
+            self.then_test = ThenTest(self.folder, folder, self.model, arguments)
+
+    def after_fit(self) -> None:
+        if self.then_test and is_first_process():
+            self.then_test.run(self.trainer)
+
     def fit(
         self, model: BlockwiseModule, datamodule: KeyedDataModule, ckpt_path: str | None = None
     ) -> None:
@@ -246,7 +258,7 @@ class BlocklearnCLI(LightningCLI):
         ]
         if written:  # a trial run leaves nothing
             print(f"Trained: {' and '.join(written)}")
-        if self.folder.last_checkpoint.exists():
+        if self.folder.last_checkpoint.exists() and not self.then_test:
             print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
 
     def validate(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> None:
