@@ -61,6 +61,10 @@ def _run(args: list[str]) -> None:
         from blocklearn.cli.demo import run_demo
 
         run_demo(args[1:])
+    elif args[0] == "ablate":
+        from blocklearn.cli.ablate import run_ablate
+
+        run_ablate(args[1:])
     elif args[0] == "export":
         from blocklearn.cli.export import run_export
 
