@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,21 @@ class Sweep:
             else:
                 written.append(word)
         return written
+
+    def with_flags(self, flags: Sequence[str]) -> "Sweep":
+        """The same with further flags for every run.
+
+        Raises:
+            UserError: for a flag that the sweep varies.
+        """
+        for flag in flags:
+            name = flag.partition("=")[0].removeprefix("--")
+            if flag.startswith("--") and name in {one.name for one in self.parameters}:
+                raise UserError(
+                    f"{self.path.name}: {name} is a parameter of the sweep, so --{name} cannot be "
+                    "the same for every run; leave it out"
+                )
+        return replace(self, command=(*self.command, *flags))
 
 
 def find_sweep(name: str) -> Path:

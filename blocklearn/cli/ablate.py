@@ -24,6 +24,7 @@ DESCRIPTION = (
     "that has ended and goes on with those that had not."
 )
 EPILOG = (
+    "Any other flag is one of blocklearn fit, for every run, e.g. --data.root DIR. "
     "Examples: blocklearn ablate digits_ablations --seeds 2 --parallel 2; blocklearn ablate "
     "bt_ablations --dry_run. The same files work with wandb sweep and wandb agent. More: "
     "docs/ablations.md."
@@ -36,8 +37,8 @@ def run_ablate(args: list[str]) -> None:
     Raises:
         SystemExit: with status 1 where a run failed, and that of a signal where one came.
     """
-    options = _parser().parse_args(args)
-    sweep, maker, search = _prepare(options)
+    options, of_every_run = _parser().parse_known_args(args)
+    sweep, maker, search = _prepare(options, of_every_run)
     if options.table:
         _show(_ended(search, maker), sweep, maker.folder)
         return
@@ -55,7 +56,11 @@ def run_ablate(args: list[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="blocklearn ablate", description=DESCRIPTION, epilog=EPILOG
+        prog="blocklearn ablate",
+        usage="%(prog)s FILE [options] [flags of every run]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        allow_abbrev=False,
     )
     parser.add_argument("file", metavar="FILE", help="a path, or the bare name of a shipped sweep")
     parser.add_argument(
@@ -107,11 +112,11 @@ def _number(text: str) -> int:
     return value
 
 
-def _prepare(options: Any) -> "tuple[Sweep, TrialMaker, Search]":
+def _prepare(options: Any, of_every_run: list[str]) -> "tuple[Sweep, TrialMaker, Search]":
     from blocklearn.ablation.sweep_file import find_sweep, read_sweep
     from blocklearn.ablation.trials import TrialMaker
 
-    sweep = read_sweep(find_sweep(options.file))
+    sweep = read_sweep(find_sweep(options.file)).with_flags(of_every_run)
     folder = options.default_root_dir or Path("runs") / f"ablate_{sweep.path.stem}"
     maker = TrialMaker(sweep, folder, list(range(options.seeds)) if options.seeds else None)
     search = _search(sweep, maker, options)

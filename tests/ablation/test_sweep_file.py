@@ -60,9 +60,7 @@ def test_the_command_is_written_as_an_agent_writes_it(tmp_path: Path, command: l
     assert read.arguments(settings) == ["fit", "--x", "--model.noise=all", "--a=True", "--b=[1, 2]"]
 
 
-def test_settings_may_follow_their_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_may_follow_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOT", "there")
     words = ["${program}", "fit", "--data.root", "${envvar:ROOT}", "${args_no_equals}"]
     read = sweep(tmp_path, command=words)
