@@ -11,10 +11,14 @@ HEAD = """#!/bin/bash
 # When they have ended: {table}
 #SBATCH --job-name={name}
 #SBATCH --array=0-{last}{limit}
-#SBATCH --nodes=1 --ntasks-per-node=1 --gpus-per-node=1 --cpus-per-task=8
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=1
+#SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
 #SBATCH --signal=USR1@120
-#SBATCH --requeue --open-mode=append
+#SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --output={logs}/%a.log
 """
 TAIL = """

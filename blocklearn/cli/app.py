@@ -29,6 +29,7 @@ from blocklearn.cli.run_parts import (
     evaluation_callbacks,
     loggers,
     processes,
+    settle_folder,
     take_few_samples,
     training_callbacks,
     whole_unless_asked,
@@ -109,6 +110,7 @@ class BlocklearnCLI(LightningCLI):
             return
         refuse_flags(config.trainer, trains=self.subcommand == "fit")
         if self.subcommand == "fit":
+            settle_folder(config.trainer)
             self.plain = yaml.safe_load(written(self._parser(self.subcommand), config))
             self.going_on = go_on_from(config, self.plain)
             config.ckpt_path = self.going_on.checkpoint
