@@ -75,8 +75,9 @@ def submit(
     parallel: int | None,
     settings: Mapping[str, Any],
     cluster: str | None = None,
-) -> list[str]:
-    """Send those that are not in the queue already; returns the numbers of the new jobs.
+) -> list[Any]:
+    """Send those that are not in the queue already; returns submitit's new jobs, which have a
+    `job_id`.
 
     Args:
         trials: that are to be run.
@@ -113,7 +114,7 @@ def submit(
         raise UserError(f"ablate: --executor slurm: {' '.join(str(error).split())}") from error
     for trial, job in zip(waiting, jobs, strict=True):
         (trial.folder / JOB).write_text(f"{job.job_id}\n")
-    return [str(job.job_id) for job in jobs]
+    return jobs
 
 
 def is_queued(trial: Trial) -> bool:

@@ -195,9 +195,8 @@ def _send(trials: "Sequence[Trial]", sweep: "Sweep", maker: "TrialMaker", option
     left = [trial for trial in trials if outcome_of(trial) is None]
     settings = read_settings(options.slurm)
     jobs = submit(left, maker.folder, maker.folder.name, options.parallel, settings)
-    print(
-        f"{len(trials) - len(left)} of {len(trials)} have ended; sent: {' '.join(jobs) or 'none'}"
-    )
+    sent = " ".join(str(job.job_id) for job in jobs) or "none"
+    print(f"{len(trials) - len(left)} of {len(trials)} have ended; sent: {sent}")
     print(f"When they have ended: {_table_command(options, maker)}")
 
 

@@ -73,7 +73,7 @@ def test_the_best_setting_is_the_one_of_the_best_mean(
     summarise(ended, METRIC, tmp_path)
     printed = capsys.readouterr().out
     assert "Best, by the largest probe/last: noise=none, 92 ± 2.8" in printed
-    assert "*92.0 ± 2.8" in printed
+    assert "*92.0 ± 2.8" in " ".join(printed.split())
     with (tmp_path / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["model.noise"], row["seed_everything"]) for row in rows] == [
@@ -227,3 +227,34 @@ def test_jobs_without_submitit_say_what_to_install(
 @pytest.mark.parametrize(("seconds", "told"), [(42.4, "42 s"), (400, "7 min"), (9000, "2.5 h")])
 def test_times_are_told_for_people(seconds: float, told: str) -> None:
     assert duration(seconds) == told
+
+
+def test_a_job_array_asks_for_what_the_runs_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through submitit, with a stand-in for `sbatch`."""
+    pytest.importorskip("submitit")
+    for name, says in (
+        ("sbatch", 'cp "$1" $STAND_IN/sent; echo Submitted batch job 12'),
+        ("srun", ""),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{says}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN", str(tmp_path))
+    every = trials(tmp_path)
+    jobs = submit(every, tmp_path / "all", "digits", 3, {"slurm_partition": "gpu", "mem_gb": 16})
+    assert [str(job.job_id) for job in jobs] == [f"12_{k}" for k in range(4)]
+    assert (every[3].folder / "slurm_job").read_text() == "12_3\n"
+    lines = set((tmp_path / "sent").read_text().splitlines())
+    assert lines >= {
+        "#SBATCH --array=0-3%3",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --mem=16GB",
+        "#SBATCH --time=1440",
+        "#SBATCH --signal=USR2@120",
+        "#SBATCH --requeue",
+        "#SBATCH --gpus-per-node=1",
+    }
+    with pytest.raises(UserError, match="slurm_partitoin"):
+        submit(every, tmp_path / "all", "digits", 3, {"slurm_partitoin": "gpu"})

@@ -205,7 +205,7 @@ def test_killed_and_started_again_it_repeats_no_run_and_goes_on_with_the_others(
     killed = start(path, folder)
     wait_until(lambda: (second / "checkpoints" / "last.ckpt").exists(), killed)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
     end = time.monotonic() + 60
     while those_that_run(folder):  # what it left behind saves its state and ends
         assert time.monotonic() < end
@@ -237,3 +237,21 @@ def test_asked_to_end_it_ends_its_runs_and_says_so(tmp_path: Path) -> None:
     assert process.returncode == 143
     assert "stopped by SIGTERM; 0 of 2 runs have ended; repeat the command to go on" in printed
     assert not those_that_run(folder)
+
+
+@pytest.mark.slow
+def test_a_job_array_of_submitit_runs_what_is_missing(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    from blocklearn.ablation.outcome import outcome_of
+    from blocklearn.ablation.slurm import TrialJob, submit
+
+    sweep = read_sweep(write_sweep(tmp_path, NOISE))
+    maker = TrialMaker(sweep, tmp_path / "runs", None)
+    trials = [trial for settings in grid(sweep, None).examples() for trial in maker.of(settings)]
+    (job,) = submit(trials[:1], tmp_path / "runs", "small", 2, {"gpus_per_node": 0}, "local")
+    job.result()
+    assert outcome_of(trials[0]) is not None
+    assert outcome_of(trials[1]) is None
+
+    stopped = TrialJob(trials[1])
+    assert stopped.checkpoint().function.trial == trials[1]
