@@ -14,6 +14,7 @@ if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
 from blocklearn import __version__
 from blocklearn.cli.error_exit import guarded
 from blocklearn.cli.verbs import VERBS, no_verb, overview
+from blocklearn.machine import end_with_parent
 
 WAITING = ("blocklearn inbox", "blocklearn silent")  # threads of blocklearn.distributed
 
@@ -24,6 +25,7 @@ def main(args: list[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else args
     # a connection that is lost is told by us in a line
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    end_with_parent()
     if args[:1] == ["help"]:
         args = [*args[1:], "--help"]
     try:
@@ -59,6 +61,10 @@ def _run(args: list[str]) -> None:
         from blocklearn.cli.demo import run_demo
 
         run_demo(args[1:])
+    elif args[0] == "ablate":
+        from blocklearn.cli.ablate import run_ablate
+
+        run_ablate(args[1:])
     elif args[0] == "export":
         from blocklearn.cli.export import run_export
 

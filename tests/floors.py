@@ -44,7 +44,10 @@ FLOORS: list[dict[str, str]] = [
     {"evaluation": "probes, fine-tuning, nearest neighbors, the proof of isolation"},
     {"reporting": "loggers, results, tables, plots"},
     {"runs": "run folder, strict YAML, received configurations, refusals, resuming"},
-    {"report": "one page on one run or several"},
+    {
+        "report": "one page on one run or several",
+        "ablation": "many runs from one sweep file: which, running them, what they found",
+    },
     {"callbacks": "what happens around training"},
     {"cli": "the command line"},
     {"__main__": "its entry"},

@@ -8,7 +8,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from blocklearn.runs.run_folder import RunFolder
 from blocklearn.weights.atomic_write import replacing
 
-OF_ONE_COMMAND = ("config", "ckpt_path", "resume", "accept_changes")
+OF_ONE_COMMAND = ("config", "ckpt_path", "resume", "accept_changes", "then_test")
 
 
 class SaveRunConfig(SaveConfigCallback):

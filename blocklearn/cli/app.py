@@ -29,10 +29,12 @@ from blocklearn.cli.run_parts import (
     evaluation_callbacks,
     loggers,
     processes,
+    settle_folder,
     take_few_samples,
     training_callbacks,
     whole_unless_asked,
 )
+from blocklearn.cli.then_test import ThenTest
 from blocklearn.cli.trainer import BlocklearnTrainer
 from blocklearn.cli.verbs import DESCRIPTION, LEAVE_NOTHING, TRAINER_VERBS
 from blocklearn.data.datamodule import KeyedDataModule
@@ -59,6 +61,7 @@ class BlocklearnCLI(LightningCLI):
     """
 
     folder: RunFolder
+    then_test: ThenTest | None = None
 
     def __init__(self, args: list[str]) -> None:
         prepare_parsing()
@@ -107,6 +110,7 @@ class BlocklearnCLI(LightningCLI):
             return
         refuse_flags(config.trainer, trains=self.subcommand == "fit")
         if self.subcommand == "fit":
+            settle_folder(config.trainer)
             self.plain = yaml.safe_load(written(self._parser(self.subcommand), config))
             self.going_on = go_on_from(config, self.plain)
             config.ckpt_path = self.going_on.checkpoint
@@ -231,6 +235,16 @@ class BlocklearnCLI(LightningCLI):
         finally:
             finish_wandb(self.trainer.loggers, failed)
 
+    def before_fit(self) -> None:
+        if self.config["fit"].then_test:
+            folder = self.folder.evaluation(self._evaluation.name(self.datamodule.target))
+            arguments = self._get(self.config_init, "trainer")
+            self.then_test = ThenTest(self.folder, folder, self.model, arguments)
+
+    def after_fit(self) -> None:
+        if self.then_test and is_first_process():
+            self.then_test.run(self.trainer)
+
     def fit(
         self, model: BlockwiseModule, datamodule: KeyedDataModule, ckpt_path: str | None = None
     ) -> None:
@@ -246,7 +260,7 @@ class BlocklearnCLI(LightningCLI):
         ]
         if written:  # a trial run leaves nothing
             print(f"Trained: {' and '.join(written)}")
-        if self.folder.last_checkpoint.exists():
+        if self.folder.last_checkpoint.exists() and not self.then_test:
             print(f"Next: blocklearn test --model.checkpoint {self.folder.last_checkpoint}")
 
     def validate(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> None:

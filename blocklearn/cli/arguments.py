@@ -47,6 +47,16 @@ def add_own_arguments(verb: str, parser: Any) -> None:
                 "written to changes.csv."
             ),
         )
+        parser.add_argument(
+            "--then_test",
+            type=bool,
+            default=False,
+            help=(
+                "After training, what blocklearn test finds of the run, in the same run and "
+                "folder; its loggers, W&B too, get every block's accuracy as probe/block1, ... and "
+                "that of the last block as probe/last."
+            ),
+        )
     elif verb != "plan":
         parser.add_argument(
             "--trust_config",

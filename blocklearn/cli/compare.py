@@ -1,14 +1,14 @@
 """`blocklearn compare`: the probes of several runs in one table and one picture."""
 
 import argparse
-import csv
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blocklearn.cli.compared_runs import find_results, labelled_paths
 from blocklearn.errors import UserError
-from blocklearn.runs.run_folder import RESULTS, RunFolder
+from blocklearn.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from blocklearn.reporting.results import Results
@@ -23,7 +23,8 @@ def run_compare(args: list[str]) -> None:
         ),
         epilog=(
             "Example: blocklearn compare blockwise=runs/one end-to-end=runs/two "
-            "untrained=runs/one/probe_untrained"
+            "untrained=runs/one/probe_untrained. With seeds: blocklearn compare "
+            "noise=runs/a0,runs/a1 none=runs/b0,runs/b1"
         ),
     )
     parser.add_argument(
@@ -32,7 +33,8 @@ def run_compare(args: list[str]) -> None:
         metavar="LABEL=PATH",
         help=(
             "what to call a run, and where it lies: its folder, that of one evaluation in it, or "
-            "a results.json"
+            "a results.json. LABEL=PATH,PATH,..., a LABEL given several times, or a folder of "
+            "runs: the seeds of one setting, shown as mean ± standard deviation (n - 1)"
         ),
     )
     parser.add_argument(
@@ -61,88 +63,70 @@ def run_compare(args: list[str]) -> None:
         raise UserError(
             f"compare: --out {picture}: the picture is a PNG, name a file that ends in .png"
         )
+    paths = labelled_paths(options.runs)
     if options.cka:
         from blocklearn.cli.compare_cka import compare_cka
 
-        written = compare_cka(_labelled(options.runs), picture)
+        written = compare_cka(_one_each(paths), picture)
         print(f"Written: {', '.join(map(str, written))}")
         return
-    results = {
-        label: _find_results(path, options.evaluation)
-        for label, path in _labelled(options.runs).items()
+    files = {
+        label: [find_results(path, options.evaluation) for path in own]
+        for label, own in paths.items()
     }
 
-    from blocklearn.reporting.plots import plot_results
+    from blocklearn.reporting.comparison import plot_comparison, print_comparison, write_comparison
     from blocklearn.reporting.results import read_results
-    from blocklearn.reporting.tables import print_comparison
-    from blocklearn.weights.atomic_write import replacing
 
-    found = {label: read_results(path) for label, path in results.items()}
+    found = {label: [read_results(path) for path in own] for label, own in files.items()}
     _require_comparable(found)
+    _require_seeds(files)
     print_comparison(found)
     _warn_of_other_settings(found)
-    plot_results(found, picture)
-    table = picture.with_suffix(".csv")
-    with replacing(table) as unfinished, unfinished.open("w", newline="") as file:
-        lines = [
-            {"run": label, **row.as_dict()} for label, own in found.items() for row in own.rows
-        ]
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for line in lines for key in line)))
-        writer.writeheader()
-        writer.writerows(lines)
+    plot_comparison(found, picture)
+    table = write_comparison(found, picture.with_suffix(".csv"))
     print(f"Written: {picture} and {table}")
 
 
-def _labelled(arguments: list[str]) -> dict[str, Path]:
-    runs: dict[str, Path] = {}
-    for argument in arguments:
-        label, _, path = argument.partition("=")
-        if not label or not path:
+def _one_each(paths: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
+    """
+    Raises:
+        UserError: for a label with several runs.
+    """
+    for label, own in paths.items():
+        if len(own) > 1:
+            raise UserError(f"compare: --cka takes one run for {label}, not {len(own)}")
+    return {label: own[0] for label, own in paths.items()}
+
+
+def _require_seeds(files: Mapping[str, Sequence[Path]]) -> None:
+    """
+    Raises:
+        UserError: for a label whose runs differ in more than the seed, where their folders say so.
+    """
+    from blocklearn.report.runs import differing, read_run
+
+    for label, own in files.items():
+        folders = [path.parent.parent for path in own]
+        if len(own) < 2 or not all(RunFolder(folder).config.is_file() for folder in folders):
+            continue
+        found = differing([read_run(folder.name, folder) for folder in folders])
+        if found:
+            name, values = next(iter(found.items()))
             raise UserError(
-                f"compare: {argument} does not say what to call the run: write "
-                f"LABEL={path or argument}"
+                f"compare: the runs of {label} differ in more than the seed: {name} is "
+                f"{' and '.join(map(str, dict.fromkeys(map(str, values))))}; give each setting a "
+                "label of its own"
             )
-        if label in runs:
-            raise UserError(f"compare: two runs are called {label}; give each a label of its own")
-        runs[label] = Path(path)
-    return runs
 
 
-def _find_results(path: Path, evaluation: str | None) -> Path:
-    """The `results.json` that a file, the folder of an evaluation or a run's folder stands for."""
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise UserError(f"compare: there is no file or folder {path}")
-    run = RunFolder(path)
-    if evaluation is None and not run.probes() and (path / RESULTS).is_file():
-        return path / RESULTS
-    if evaluation is not None:
-        named = run.evaluation(evaluation) / RESULTS
-        if not named.is_file() and path.resolve().name == evaluation and (path / RESULTS).is_file():
-            return path / RESULTS
-        if not named.is_file():
-            raise UserError(f"compare: there is no {named}; {_there(run)}")
-        return named
-    probes = run.probes()
-    if len(probes) != 1:
-        advice = "name one with --evaluation" if probes else "run blocklearn test first"
-        raise UserError(f"compare: {path}: {_there(run)}; {advice}")
-    return probes[0]
-
-
-def _there(run: RunFolder) -> str:
-    names = sorted(path.parent.name for path in run.path.glob(f"*/{RESULTS}"))
-    return f"it has {', '.join(names)}" if names else "it has no results of an evaluation"
-
-
-def _require_comparable(found: "Mapping[str, Results]") -> None:
+def _require_comparable(found: "Mapping[str, Sequence[Results]]") -> None:
     """
     Raises:
         UserError: for different evaluations, data sets or targets, or results without a row.
     """
-    (first, one), *others = found.items()
-    for label, results in found.items():
+    (first, one), *others = _each(found)
+    for label, results in ((first, one), *others):
         if not results.rows:
             raise UserError(f"compare: the results of {label} have no row")
     for label, other in others:
@@ -155,8 +139,8 @@ def _require_comparable(found: "Mapping[str, Results]") -> None:
                 )
 
 
-def _warn_of_other_settings(found: "Mapping[str, Results]") -> None:
-    (first, one), *others = found.items()
+def _warn_of_other_settings(found: "Mapping[str, Sequence[Results]]") -> None:
+    (first, one), *others = _each(found)
     for label, other in others:
         shared = one.settings.keys() & other.settings.keys()
         differing = [name for name in sorted(shared) if one.settings[name] != other.settings[name]]
@@ -168,3 +152,7 @@ def _warn_of_other_settings(found: "Mapping[str, Results]") -> None:
                 f"Mind that {first} and {label} were evaluated differently: {told}.",
                 file=sys.stderr,
             )
+
+
+def _each(found: "Mapping[str, Sequence[Results]]") -> "list[tuple[str, Results]]":
+    return [(label, results) for label, own in found.items() for results in own]

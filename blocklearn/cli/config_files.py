@@ -32,6 +32,7 @@ SECTIONS = (
     "wandb",
     "resume",
     "accept_changes",
+    "then_test",
     "ckpt_path",
 )
 

@@ -94,21 +94,19 @@ def _fit_and_test(commands: list[list[str]]) -> None:
 def _report(folder: RunFolder) -> None:
     from dataclasses import replace
 
-    from blocklearn.reporting.plots import plot_results
+    from blocklearn.reporting.comparison import plot_comparison, print_comparison
     from blocklearn.reporting.results import read_results
-    from blocklearn.reporting.tables import print_comparison
     from blocklearn.weights.atomic_write import replacing
 
     probes = {name: RunFolder(folder.path / name).probe / "results.json" for name in RUNS}
     found = {
-        name: replace(read_results(path), title="Linear probes") for name, path in probes.items()
+        name: [replace(read_results(path), title="Linear probes")] for name, path in probes.items()
     }
     picture, table = folder.path / "accuracy_by_block.png", folder.path / "results.json"
-    rows = {name: [row.as_dict() for row in results.rows] for name, results in found.items()}
+    rows = {name: [row.as_dict() for row in results.rows] for name, (results,) in found.items()}
     with replacing(table) as unfinished:
         unfinished.write_text(json.dumps(rows, indent=2) + "\n")
-    plot_results(found, picture)
-    print()
+    plot_comparison(found, picture)
     print_comparison(found)
     print(f"Picture: {picture}  Figures: {table}")
 

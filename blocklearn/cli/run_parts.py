@@ -24,6 +24,7 @@ from blocklearn.distributed.launch import asks_for_several, is_first_process, on
 from blocklearn.distributed.strategy import BlockwiseDDPStrategy
 from blocklearn.errors import UserError
 from blocklearn.reporting.loggers import MetricsCSV
+from blocklearn.reporting.wandb_run_id import PATTERN
 from blocklearn.runs.resume import GoingOn
 from blocklearn.runs.run_folder import RunFolder
 from blocklearn.training.trainer_parts import OF_TRAINING
@@ -36,6 +37,14 @@ WHOLE = {
 }
 # how the first process tells those it starts where the run lies
 FOLDER_VARIABLE = "BLOCKLEARN_RUN_FOLDER"
+
+
+def settle_folder(trainer: Any) -> None:
+    """Where an agent of a W&B sweep started this run and no folder is named: `runs/SWEEP/RUN`, so
+    that a run that the agent starts again is found by `--resume auto`."""
+    ids = [os.environ.get(f"WANDB_{name}_ID", "") for name in ("SWEEP", "RUN")]
+    if not trainer.default_root_dir and all(PATTERN.fullmatch(one) for one in ids):
+        trainer.default_root_dir = str(Path("runs", *ids))
 
 
 def choose_folder(verb: str, config: Any) -> RunFolder:

@@ -23,6 +23,7 @@ TRAINER_VERBS = {  # those of `blocklearn.cli.app`, on a configuration
 LEAVE_NOTHING = ("isolation", "plan", "views")  # have no folder
 VERBS = {
     **TRAINER_VERBS,
+    "ablate": "All runs of a sweep file, trained and tested, and one table: mean ± sd over seeds.",
     "demo": "Blockwise against end-to-end and an untrained twin, on digits, in 1 to 2 minutes.",
     "export": "Write a trained network as files for timm and torchvision, with a model card.",
     "pack": "A folder of images as a few large files, for slow disks and clouds.",
@@ -38,6 +39,7 @@ EXAMPLES = """examples:
   blocklearn demo
   blocklearn fit --config bt_digits.yaml --trainer.max_epochs 18
   blocklearn test --model.checkpoint runs/NAME/checkpoints/last.ckpt
+  blocklearn ablate digits_ablations --seeds 2 --parallel 2
   blocklearn export runs/NAME/checkpoints/last.ckpt
   blocklearn pack IMAGES PACKED
   blocklearn compare LABEL=RUN LABEL=RUN

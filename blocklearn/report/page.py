@@ -2,7 +2,7 @@
 
 import base64
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from blocklearn import __version__
 from blocklearn.evaluation.evaluation import Row
 from blocklearn.pictures.figure import told
 from blocklearn.report.runs import Group, ReportedRun, differences, grouped
+from blocklearn.reporting.comparison_plot import plot_comparison
 from blocklearn.reporting.plots import plot_results
 from blocklearn.reporting.results import Results
 from blocklearn.reporting.run_curves import draw_run_curves
@@ -134,7 +135,7 @@ def _evaluations(groups: Sequence[Group]) -> list[dict[str, Any]]:
             {
                 "title": f"{first.full_title}" + (" (untrained)" if "untrained" in name else ""),
                 "tables": tables,
-                "pictures": [_accuracy(means)],
+                "pictures": [_accuracy({g.name: g.found(name) for g in groups if g.found(name)})],
             }
         )
     return sections
@@ -192,10 +193,14 @@ def _place_name(place: tuple[int, str, str, str]) -> str:
     return f"{index} {stage}, {feature_name(feature)}" + (f", {data}" if data else "")
 
 
-def _accuracy(means: dict[str, Results]) -> Picture:
+def _accuracy(found: Mapping[str, Sequence[Results]]) -> Picture:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
-        plot_results(means if len(means) > 1 else {"": next(iter(means.values()))}, path)
+        first, *others = found.values()
+        if others or len(first) > 1:
+            plot_comparison(found, path)
+        else:
+            plot_results({"": first[0]}, path)
         return _embedded(path)
 
 

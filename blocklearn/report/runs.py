@@ -1,14 +1,14 @@
 """What a report needs to know of a run, read from its folder."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from blocklearn.errors import UserError
 from blocklearn.evaluation.evaluation import Row
 from blocklearn.reporting.results import Results, read_results
+from blocklearn.reporting.seeds import mean_results, over_seeds, place
 from blocklearn.runs.run_folder import RunFolder
 from blocklearn.runs.strict_yaml import read_yaml
 
@@ -19,6 +19,7 @@ OF_THE_PLACE = (
     "trainer.logger",
     "trainer.enable_progress_bar",
     "data.num_workers",
+    "data.init_args.num_workers",
     "wandb",
     "probe",
     "evaluation",
@@ -70,32 +71,19 @@ class Group:
     name: str
     runs: Sequence[ReportedRun]
 
+    def found(self, evaluation: str) -> list[Results]:
+        """Of every run that has them."""
+        return [run.results[evaluation] for run in self.runs if evaluation in run.results]
+
     def results(self, evaluation: str) -> Results | None:
         """The mean over the runs that have it."""
-        found = [run.results[evaluation] for run in self.runs if evaluation in run.results]
-        if not found:
-            return None
-        rows = []
-        for row in found[0].rows:
-            same = [other for results in found for other in results.rows if _same(row, other)]
-            values = {
-                name: mean(values)
-                for name in row.values
-                if (values := [o.values[name] for o in same if name in o.values])
-            }
-            rows.append(replace(row, values=values))
-        return replace(found[0], rows=rows)
+        found = self.found(evaluation)
+        return mean_results(found) if found else None
 
     def spread(self, evaluation: str, row: Row, name: str) -> float | None:
         """The standard deviation (n - 1) of a value over the runs; None for fewer than two."""
-        values = [
-            other.values[name]
-            for run in self.runs
-            if evaluation in run.results
-            for other in run.results[evaluation].rows
-            if _same(row, other) and name in other.values
-        ]
-        return stdev(values) if len(values) > 1 else None
+        there = over_seeds(self.found(evaluation), name).get(place(row))
+        return there.sd if there else None
 
 
 def read_run(name: str, path: Path) -> ReportedRun:
@@ -149,6 +137,17 @@ def grouped(runs: Sequence[ReportedRun]) -> list[Group]:
     ]
 
 
+def differing(runs: Sequence[ReportedRun]) -> dict[str, list[Any]]:
+    """Settings other than the seed that decide what is learned and are not the same in all runs:
+    their values, one a run; empty for the seeds of one setting."""
+    deciding = [run.deciding for run in runs]
+    keys = dict.fromkeys(key for own in deciding for key in own)
+    rows = {key: [own.get(key) for own in deciding] for key in keys}
+    return {
+        key: values for key, values in rows.items() if any(value != values[0] for value in values)
+    }
+
+
 def differences(runs: Sequence[ReportedRun]) -> dict[str, list[Any]]:
     """Settings that are not the same in all runs: their values, one a run."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
@@ -158,11 +157,6 @@ def differences(runs: Sequence[ReportedRun]) -> dict[str, list[Any]]:
         for key, values in rows.items()
         if any(value != values[0] for value in values) and key != "trainer.default_root_dir"
     }
-
-
-def _same(row: Row, other: Row) -> bool:
-    ours, theirs = ((r.stage, r.index, r.feature, r.settings.get("data")) for r in (row, other))
-    return ours == theirs
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -49,6 +49,11 @@ def shown(value: float, unit: str) -> str:
     return f"{value:.2f}" if "%" in unit else f"{value:.4g}"
 
 
+def shown_short(value: float, unit: str) -> str:
+    """The same where there is less room: accuracies with one decimal."""
+    return f"{value:.1f}" if "%" in unit else f"{value:.4g}"
+
+
 def feature_name(feature: str) -> str:
     """What a feature is called for people; one of a user's own objective keeps its name."""
     return NAMES.get(feature, feature)
@@ -197,31 +202,3 @@ def _print_by_value(title: str, results: Results, feature: str) -> None:
 
 def _cell(row: Row, name: str, unit: str) -> str:
     return shown(row.values[name], unit) if name in row.values else "-"
-
-
-def print_comparison(runs: Mapping[str, Results]) -> None:
-    """One value by stage and feature, one column per run; a star marks the best of several in a
-    line."""
-    first = next(iter(runs.values()))
-    name = first.compared
-    found = {
-        (run, row.index, row.stage, row.feature): row.values[name]
-        for run, results in runs.items()
-        for row in results.rows
-        if name in row.values
-    }
-    rows = [row for results in runs.values() for row in results.rows]
-    order = feature_order(rows)
-    places = sorted({(order.index(row.feature), row.index, row.stage) for row in rows})
-    lines = []
-    for number, index, stage in places:
-        values = [found.get((run, index, stage, order[number])) for run in runs]
-        there = [value for value in values if value is not None]
-        shown = ["-" if value is None else f"{value:.1f}" for value in values]
-        pick = max if first.higher_is_better else min
-        best = f"{pick(there):.1f}" if len(there) > 1 else None
-        cells = [f"*{value}" if value == best else value for value in shown]
-        lines.append((f"{index} {stage}", feature_name(order[number]), *cells))
-    unit = f" {first.unit}" if first.unit else ""
-    title = f"{first.full_title}, {value_name(name)}{unit} (* best)"
-    print_table(title, ("stage", "feature", *runs), lines)

@@ -22,8 +22,9 @@ MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 export MASTER_ADDR MASTER_PORT
 
-# --wait: where one task has ended and another still hangs after so many seconds, srun ends it
-srun --wait=300 blocklearn fit \
+# --wait: where one task has ended and another still hangs after so many seconds, srun ends it. With --then_test true
+# the first task tests the run alone when the others have ended: give WAIT more seconds than that takes.
+srun --wait="${WAIT:-300}" blocklearn fit \
     --trainer.num_nodes "$SLURM_NNODES" \
     --trainer.devices "$SLURM_NTASKS_PER_NODE" \
     --trainer.default_root_dir "$RUN" \

@@ -42,7 +42,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, top1 in (("one", 50.0), ("two", 60.0)):
         write(tmp_path / name / "probe" / "results.json", top1)
-        (tmp_path / name / "config.yaml").touch()
+        noise = "all" if name == "one" else "none"
+        (tmp_path / name / "config.yaml").write_text(f"model: {{noise: {noise}}}\n")
     return tmp_path
 
 
@@ -56,7 +57,8 @@ def test_a_table_a_picture_and_the_figures(runs: Path, capsys: pytest.CaptureFix
         if "│" in line
     ]
     assert lines == [
-        [f"{k} layer{k}", "global average", f"{50 + k}.0", f"*{60 + k}.0"] for k in range(1, 5)
+        ["blockwise", "51.0", "52.0", "53.0", "54.0"],
+        ["end-to-end", "*61.0", "*62.0", "*63.0", "*64.0"],
     ]
     assert (runs / "comparison.png").read_bytes().startswith(b"\x89PNG")
     with (runs / "comparison.csv").open(newline="") as file:
@@ -111,7 +113,9 @@ def test_other_settings_of_the_evaluation_are_told(
         (["a=one", "b=other.json"], "dataset is digits for a and sounds for b"),
         (["a=one", "b=speaker.json"], "target is None for a and speaker for b"),
         (["a=one", "b=classes.json"], "num_classes is 10 for a and 5 for b"),
-        (["a=one", "a=two"], "two runs are called a"),
+        (["a=one", "a=one"], "one is given twice for a"),
+        (["a=one,two"], "a differ in more than the seed: model.noise is all and none"),
+        (["a=one,two", "b=one", "--cka"], "--cka takes one run for a, not 2"),
         (["one", "b=two"], "one does not say what to call the run: write LABEL=one"),
         (["a=nowhere"], "there is no file or folder nowhere"),
         (["a=empty"], "empty: it has no results of an evaluation; run blocklearn test first"),
@@ -150,6 +154,23 @@ def test_results_of_version_0_1_are_compared_too(
     path.write_text(json.dumps(content))
     assert main(["compare", "old=one", "new=two"]) == 0
     assert "*64.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["a=seeds/1,seeds/2", "b=one"], ["a=seeds/1", "b=one", "a=seeds/2"], ["a=seeds", "b=one"]],
+)
+def test_a_label_with_several_runs_is_their_mean_and_deviation(
+    runs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    for seed in (1, 2):
+        write(runs / "seeds" / str(seed) / "probe" / "results.json", 50.0 + seed)
+        text = f"seed_everything: {seed}\nmodel: {{noise: all}}\n"
+        (runs / "seeds" / str(seed) / "config.yaml").write_text(text)
+    assert main(["compare", *arguments]) == 0
+    assert "│ *52.5 ± 0.7 │" in capsys.readouterr().out
+    with (runs / "comparison.csv").open(newline="") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == ["a"] * 8 + ["b"] * 4
 
 
 def test_its_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:

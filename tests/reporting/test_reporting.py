@@ -13,7 +13,7 @@ from blocklearn.evaluation import Row
 from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb
 from blocklearn.reporting.plots import plot_results
 from blocklearn.reporting.results import Results, read_results, write_results
-from blocklearn.reporting.tables import print_comparison, print_results, print_validation
+from blocklearn.reporting.tables import print_results, print_validation
 
 HOW = {"lr": 0.1, "epochs": 10}
 
@@ -86,52 +86,11 @@ def test_the_probe_table_shows_every_row(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
-def test_the_comparison_has_a_dash_where_a_run_has_no_such_feature(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    raw = [row for row in ROWS if row.feature == "raw"]
-    print_comparison({"blockwise": results(ROWS), "end-to-end": results(raw)})
-    lines = [line for line in capsys.readouterr().out.splitlines() if "layer2" in line]
-    assert len(lines) == 2
-    assert "52.0 │" in lines[0]
-    assert lines[1].rstrip("│ ").endswith("-")
-
-
 def table_cells(printed: str) -> list[list[str]]:
     return [
         [cell.strip() for cell in line.split("│")[1:-1]]
         for line in printed.splitlines()
         if "│" in line
-    ]
-
-
-def test_the_comparison_marks_the_best_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    better = [
-        replace(row, values={"top1": row.values["top1"] + (1 if row.index == 1 else -1)})
-        for row in ROWS
-        if row.feature == "raw"
-    ]
-    print_comparison({"one": results(ROWS), "two": results(better), "same": results(better)})
-    assert table_cells(capsys.readouterr().out) == [
-        ["1 layer1", "global average", "51.0", "*52.0", "*52.0"],
-        ["2 layer2", "global average", "*52.0", "51.0", "51.0"],
-        ["1 layer1", "pooling head", "51.0", "-", "-"],
-        ["2 layer2", "pooling head", "52.0", "-", "-"],
-    ]
-
-
-def test_other_stages_of_the_same_number_have_lines_of_their_own(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    mine = [
-        row("conv1", 1, "raw", 30.0, 90.0),
-        row("conv1", 1, "mine", 31.0, 90.0),
-    ]
-    print_comparison({"one": results(ROWS[:1]), "two": results(mine)})
-    assert table_cells(capsys.readouterr().out) == [
-        ["1 conv1", "global average", "-", "30.0"],
-        ["1 layer1", "global average", "51.0", "-"],
-        ["1 conv1", "mine", "-", "31.0"],
     ]
 
 

@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from reporting.wandb_server import WandbServer, wandb_server
 from test_cli import SMALL
+
+from blocklearn.__main__ import main
 
 
 def trial(server: WandbServer, folder: Path, *changes: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +54,22 @@ def test_a_sweep_counts_a_trial_that_failed_as_failed(
         assert "Traceback" not in done.stderr
         assert server.exit_codes("tr1al") == [recorded]
         assert {run["name"] for run in server.runs} == {"tr1al"}
+
+
+def test_a_trial_without_a_folder_has_one_that_the_agent_finds_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sw33p")
+    monkeypatch.setenv("WANDB_RUN_ID", "tr1al")
+    for step in (3, 6):
+        longer = ["--resume=auto", f"--trainer.max_steps={step}", "--trainer.max_epochs=-1"]
+        assert main(["fit", *SMALL, *longer]) == 0
+        state = torch.load("runs/sw33p/tr1al/checkpoints/last.ckpt", weights_only=True)
+        assert state["global_step"] == step
+    monkeypatch.setenv("WANDB_RUN_ID", "../else")
+    assert main(["fit", *SMALL, "--trainer.fast_dev_run=true"]) == 0
+    assert not (tmp_path / "runs" / "else").exists()
 
 
 def test_what_is_refused_outside_of_a_sweep_makes_no_run(

@@ -1,0 +1,78 @@
+"""What became of a trial."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocklearn.ablation.trials import Trial, read_record
+from blocklearn.reporting.metrics_csv import FILE, whole_rows
+from blocklearn.reporting.plain_files import read_plain
+from blocklearn.reporting.results import Results, read_results
+from blocklearn.runs.run_folder import UNTRAINED, RunFolder
+
+OF_TEST = "probe/"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a trial that came to its end.
+
+    Attributes:
+        results: of its test.
+        figures: the last value of everything that was logged, by its name.
+        seconds: that it took, all of its parts together; null where that is not known.
+    """
+
+    results: Results
+    figures: dict[str, float]
+    seconds: float | None
+
+
+def outcome_of(trial: Trial) -> Outcome | None:
+    """None for a trial that has not come to its end: trained, tested and logged, by the command
+    that it has now."""
+    record = read_record(trial.folder)
+    results = _results_of(trial.folder)
+    if record is None or record.get("arguments") != list(trial.arguments) or results is None:
+        return None
+    figures = last_values(trial.folder / FILE)
+    if not any(name.startswith(OF_TEST) for name in figures):
+        return None
+    seconds = record.get("seconds")
+    return Outcome(read_results(results), figures, seconds if isinstance(seconds, float) else None)
+
+
+def last_values(path: Path) -> dict[str, float]:
+    """Of every column of a `metrics.csv`; empty where there is none."""
+    try:
+        rows = whole_rows(read_plain(path) or b"")[1]
+    except OSError:
+        return {}
+    return {name: float(value) for row in rows for name, value in row.items() if _number(value)}
+
+
+def last_words(log: Path) -> str:
+    """Why a run failed: the last line of its log that says so, or else the last of all."""
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    except OSError:
+        return "it left no log"
+    told = [line for line in lines if line]
+    errors = [line for line in told if line.startswith("blocklearn: error: ")]
+    last = (errors or told or ["it printed nothing"])[-1]
+    return last.removeprefix("blocklearn: error: ")
+
+
+def _results_of(folder: Path) -> Path | None:
+    """The latest, of the trained network."""
+    found = [
+        path for path in RunFolder(folder).evaluations() if not path.parent.name.endswith(UNTRAINED)
+    ]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,109 @@
+"""Put the command lines of many runs through the real parser before the first of them is run."""
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
+
+import torch
+
+from blocklearn.ablation.search import Settings
+from blocklearn.ablation.trials import Trial
+from blocklearn.cli.app import BlocklearnCLI
+from blocklearn.cli.config_files import locate_configs
+from blocklearn.distributed.launch import count_processes
+from blocklearn.errors import UserError
+
+
+class _Made(Exception):
+    """Carries the parser out of a command line that is not to be carried out."""
+
+    def __init__(self, parser: Any) -> None:
+        super().__init__()
+        self.parser = parser
+
+
+class _ParserOnly(BlocklearnCLI):
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        raise _Made(parser)
+
+
+def parser_of_fit() -> Any:
+    """What `blocklearn fit` parses with; nothing is instantiated."""
+    try:
+        _ParserOnly(["fit"])
+    except _Made as made:
+        return made.parser
+    raise AssertionError("the command line asks for no parsing any more")
+
+
+def parse_trials(trials: Sequence[Trial], where: str) -> Any:
+    """Parse every trial's arguments; returns the configuration of the first.
+
+    Args:
+        trials: of one sweep.
+        where: the sweep file, for messages.
+
+    Raises:
+        UserError: for arguments that `fit` does not take; it names the file and the parameter.
+    """
+    parser = parser_of_fit()
+    first = None
+    for trial in trials:
+        config, complaint = _parse(parser, trial.arguments)
+        if complaint:
+            culprit = _culprit(parser, trial.arguments, trial.settings)
+            raise UserError(f"{where}: {culprit}: {complaint}")
+        first = first or config
+    return first.fit if first else None
+
+
+def _parse(parser: Any, arguments: Sequence[str]) -> tuple[Any, str]:
+    """The configuration, or what the parser complains of."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told), redirect_stdout(io.StringIO()):
+            return parser.parse_args(locate_configs(list(arguments)).args), ""
+    except SystemExit:
+        lines = told.getvalue().strip().splitlines() or ["it is refused"]
+        return None, lines[-1].removeprefix("blocklearn: error: ")
+    except UserError as error:
+        return None, str(error)
+
+
+def _culprit(parser: Any, arguments: Sequence[str], settings: Settings) -> str:
+    """The parameter without which the rest is taken; else the command."""
+    for name, value in settings.items():
+        rest = _without(arguments, name, value)
+        if not _parse(parser, rest)[1]:
+            return f"parameters: {name}: {value}"
+    if not _parse(parser, [w for n, v in settings.items() for w in _without(arguments, n, v)])[1]:
+        return "parameters"
+    return "command"
+
+
+def _without(arguments: Sequence[str], name: str, value: Any) -> list[str]:
+    kept = [word for word in arguments if word != f"--{name}={value}"]
+    if f"--{name}" in kept:  # ${args_no_equals}
+        at = kept.index(f"--{name}")
+        kept[at : at + 2] = []
+    return kept
+
+
+def devices_there() -> int:
+    """CUDA devices that this process sees."""
+    return torch.cuda.device_count()
+
+
+def devices_of(config: Any) -> int:
+    """How many CUDA devices a run with this configuration takes; 0 for none.
+
+    Args:
+        config: as `parse_trials` returns it.
+    """
+    trainer: Mapping[str, Any] = config.trainer
+    there = devices_there()
+    if trainer["accelerator"] not in ("auto", "gpu", "cuda") or not there:
+        return 0
+    asked = trainer["devices"]
+    return 1 if asked == "auto" else count_processes(trainer["accelerator"], asked, 1)
