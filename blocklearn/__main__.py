@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 import threading
+from importlib import import_module
 
 if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
     # `python -m` puts the working folder first, and a file that lies there would take the place of
@@ -15,6 +16,13 @@ from blocklearn import __version__
 from blocklearn.cli.error_exit import guarded
 from blocklearn.cli.verbs import VERBS, no_verb, overview
 
+OTHER_VERBS = {  # where the function of each verb lies that is not the Trainer's
+    "demo": "blocklearn.cli.demo:run_demo",
+    "export": "blocklearn.cli.export:run_export",
+    "pack": "blocklearn.cli.pack:run_pack",
+    "report": "blocklearn.cli.report:run_report",
+    "compare": "blocklearn.cli.compare:run_compare",
+}
 WAITING = ("blocklearn inbox", "blocklearn silent")  # threads of blocklearn.distributed
 
 
@@ -55,26 +63,9 @@ def _run(args: list[str]) -> None:
     elif args[0] not in VERBS:
         print(f"blocklearn: error: {no_verb(args)}", file=sys.stderr)
         sys.exit(2)
-    elif args[0] == "demo":
-        from blocklearn.cli.demo import run_demo
-
-        run_demo(args[1:])
-    elif args[0] == "export":
-        from blocklearn.cli.export import run_export
-
-        run_export(args[1:])
-    elif args[0] == "pack":
-        from blocklearn.cli.pack import run_pack
-
-        run_pack(args[1:])
-    elif args[0] == "report":
-        from blocklearn.cli.report import run_report
-
-        run_report(args[1:])
-    elif args[0] == "compare":
-        from blocklearn.cli.compare import run_compare
-
-        run_compare(args[1:])
+    elif args[0] in OTHER_VERBS:
+        module, name = OTHER_VERBS[args[0]].split(":")
+        getattr(import_module(module), name)(args[1:])
     else:
         from blocklearn.cli.config_files import locate_configs
 
