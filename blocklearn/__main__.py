@@ -14,6 +14,7 @@ if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
 
 from blocklearn import __version__
 from blocklearn.cli.error_exit import guarded
+from blocklearn.cli.help_command import ALL, as_question, page_for
 from blocklearn.cli.verbs import VERBS, no_verb, overview
 
 OTHER_VERBS = {  # where the function of each verb lies that is not the Trainer's
@@ -32,8 +33,7 @@ def main(args: list[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else args
     # a connection that is lost is told by us in a line
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    if args[:1] == ["help"]:
-        args = [*args[1:], "--help"]
+    args = as_question(args)
     try:
         status = guarded(lambda: _run(args))
     except SystemExit as stop:
@@ -56,8 +56,10 @@ def _run(args: list[str]) -> None:
     if not args:
         print(overview(), end="", file=sys.stderr)
         sys.exit(2)
-    if args[0] in ("-h", "--help"):
+    if args[0] in ("-h", "--help", ALL):
         print(overview(), end="")
+    elif page := page_for(args):
+        print(page, end="")
     elif args in (["--version"], ["version"]):
         print(f"blocklearn {__version__}")
     elif args[0] not in VERBS:

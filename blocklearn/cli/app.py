@@ -34,6 +34,7 @@ from blocklearn.cli.run_parts import (
     whole_unless_asked,
 )
 from blocklearn.cli.trainer import BlocklearnTrainer
+from blocklearn.cli.trainer_help import say_it_our_way
 from blocklearn.cli.verbs import DESCRIPTION, LEAVE_NOTHING, TRAINER_VERBS
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.distributed.launch import is_first_process
@@ -90,6 +91,11 @@ class BlocklearnCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: Any) -> None:
         add_own_arguments(self.arguments[0], parser)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> Any:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        say_it_our_way(parser)
+        return parser
 
     def parse_arguments(self, parser: Any, args: Any) -> None:
         self.config = parser.parse_args(args)

@@ -3,7 +3,6 @@ help."""
 
 from typing import Any, Literal
 
-from blocklearn.cli.trainer_help import say_it_our_way
 from blocklearn.cli.verbs import LEAVE_NOTHING
 from blocklearn.evaluation import Evaluation
 from blocklearn.evaluation.probe_settings import ProbeSettings
@@ -68,4 +67,3 @@ def add_own_arguments(verb: str, parser: Any) -> None:
         help="what test does; LinearProbe where null, Overview for several.",
     )
     parser.add_class_arguments(WandbSettings, "wandb")
-    say_it_our_way(parser)

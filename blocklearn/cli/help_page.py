@@ -85,14 +85,16 @@ def first_sentence(text: str) -> str:
 
 def _entry(flag: Flag, said: str, width: int) -> Iterator[str]:
     head = f"  --{flag.name}{'+=' if _listed(flag) else ' '}{_value(flag)}".rstrip()
+    alone = len(head) > width - 20 or not said
+    yield from [head] if alone else []
     yield from textwrap.wrap(
         _said(flag, said),
         width,
-        initial_indent=f"{head:<{COLUMN - 2}}  ",
+        initial_indent=" " * COLUMN if alone else f"{head:<{COLUMN - 2}}  ",
         subsequent_indent=" " * COLUMN,
         break_on_hyphens=False,
         break_long_words=False,
-    ) or [head]
+    )
 
 
 def _listed(flag: Flag) -> bool:

@@ -19,7 +19,6 @@ OBJECTIVE = (
         "model.objective",
         "model.objective.criterion",
         "model.objective.pooling",
-        "model.objective.context",
     ),
 )
 DATA = (
@@ -57,7 +56,6 @@ SPEED = (
         "trainer.strategy",
         "trainer.precision",
         "model.recompute",
-        "model.network.channels_last",
         "model.network.compile",
     ),
 )
@@ -71,11 +69,10 @@ RUN = (
         "trainer.callbacks",
         "model.metrics",
         "trainer.check_val_every_n_epoch",
-        "trainer.log_every_n_steps",
         "wandb.mode",
     ),
 )
-EVALUATED_LATER = ("Evaluation, for blocklearn test on this run", ("evaluation", "probe.epochs"))
+EVALUATED_LATER = ("Evaluation, for blocklearn test on this run", ("evaluation",))
 EVALUATION = (
     "Evaluation",
     (
@@ -149,11 +146,12 @@ EXAMPLES = {
             "    --trainer.max_epochs 1 --trainer.limit_train_batches 4",
         ),
     ),
-    "validate": (
-        ("", "blocklearn validate --model.checkpoint RUN/checkpoints/last.ckpt"),
-    ),
+    "validate": (("", "blocklearn validate --model.checkpoint RUN/checkpoints/last.ckpt"),),
     "test": (
-        ("linear probes on every stage", "blocklearn test --model.checkpoint RUN/checkpoints/last.ckpt"),
+        (
+            "linear probes on every stage",
+            "blocklearn test --model.checkpoint RUN/checkpoints/last.ckpt",
+        ),
         (
             "by a published protocol",
             "blocklearn test --model.checkpoint RUN/checkpoints/last.ckpt \\\n"

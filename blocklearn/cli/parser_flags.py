@@ -85,9 +85,7 @@ def _of_parts(
         own = tuple(part for part, _ in takers) if len(takers) < len(parts) else ()
         default = first.default if len(defaults) == 1 else None
         doc = Counter(parameter.doc or "" for _, parameter in takers).most_common(1)[0][0]
-        yield from _of_value(
-            f"{place}.{key}", first.annotation, default, doc, False, seen, own
-        )
+        yield from _of_value(f"{place}.{key}", first.annotation, default, doc, False, seen, own)
 
 
 def _parts(typehint: Any) -> dict[str, str]:
@@ -97,7 +95,11 @@ def _parts(typehint: Any) -> dict[str, str]:
 def _kinds(typehint: Any) -> set[type]:
     """The classes of which subclasses may be named by their path."""
     found = get_class_types(typehint, closed_types=False)
-    return {kind for kind in found if inspect.isclass(kind) and not kind.__module__.startswith("datetime")}
+    return {
+        kind
+        for kind in found
+        if inspect.isclass(kind) and not kind.__module__.startswith("datetime")
+    }
 
 
 def _given_by_code(typehint: Any) -> int:
