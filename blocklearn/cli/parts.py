@@ -88,7 +88,8 @@ def arguments_of(path: str, skipped: int = 0) -> Iterator[Any]:
         path: of the class.
         skipped: how many arguments at the beginning are given by the code that builds it.
     """
-    for parameter in get_signature_parameters(import_object(path, check_path=False))[skipped:]:
+    part: Any = import_object(path, check_path=False)
+    for parameter in get_signature_parameters(part)[skipped:]:
         if parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             yield parameter
 

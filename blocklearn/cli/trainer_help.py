@@ -58,21 +58,22 @@ TEXTS = {
     "consecutive blocks on consecutive devices.",
     "trainer.devices": "how many devices, -1 for all, or which, [0, 2].",
     "trainer.num_nodes": "machines.",
-    "trainer.precision": "of the arithmetic; 32-true where null. Those of 16 bits that are not bf16 "
-    "are refused.",
+    "trainer.precision": "of the arithmetic; 32-true where null. Those of 16 bits that are not "
+    "bf16 are refused.",
     "trainer.logger": "in the place of Weights & Biases; metrics.csv is written in any case.",
-    "trainer.callbacks": "what else happens around training; the arguments of the last one follow as "
-    "--trainer.callbacks.KEY VALUE.",
+    "trainer.callbacks": "what else happens around training; the arguments of the last one follow "
+    "as --trainer.callbacks.KEY VALUE.",
     "trainer.fast_dev_run": "so many batches of each part for a trial, which leaves no file; true "
     "for one.",
     "trainer.max_epochs": "end after so many epochs; -1 for no end.",
     "trainer.min_epochs": "epochs before a callback may end the run.",
     "trainer.max_steps": "end after so many batches; -1 for no such end.",
     "trainer.min_steps": "batches before a callback may end the run.",
-    "trainer.max_time": "end after this time; all parts of a run together count, and its state is saved.",
+    "trainer.max_time": "end after this time; all parts of a run together count, and its "
+    "state is saved.",
     "trainer.limit_train_batches": "batches an epoch, or a part up to 1.0; learning-rate "
     "curves follow.",
-    "trainer.limit_val_batches": "batches of a validation, or the part of it up to 1.0; 0 for none.",
+    "trainer.limit_val_batches": "batches of a validation, or a part up to 1.0; 0 for none.",
     "trainer.limit_test_batches": "batches to test on, or the part of them up to 1.0.",
     "trainer.limit_predict_batches": "batches to predict, or the part of them up to 1.0.",
     "trainer.val_check_interval": "batches from one validation to the next, or the part of an "
