@@ -14,6 +14,7 @@ from jsonargparse import Namespace, _typehints, set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning_utilities.core.enums import StrEnum
 
+from blocklearn.cli.wrong_values import Asked, explain
 from blocklearn.runs.received import refusal_of
 
 WORDY = (  # as jsonargparse says that none of several types fits
@@ -74,15 +75,18 @@ class CommandParser(LightningArgumentParser):
     received: ClassVar[Path | None] = (
         None  # the configuration that came with the checkpoint of this command
     )
+    asked: ClassVar[Asked | None] = None  # the command itself
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         told = " ".join(str(message).split())
         denied = DENIED.search(told)
         if denied and self.received:
             told = refusal_of(self.received, denied[1])
+        plainly = explain(told, self.asked) if self.asked and not denied else None
         for pattern, plain in WORDY:
             told = re.sub(pattern, plain, told)
-        print(f"blocklearn: error: {told}{self._suggest(told)}", file=sys.stderr)
+        told = plainly or f"{told}{self._suggest(told)}"
+        print(f"blocklearn: error: {told}", file=sys.stderr)
         sys.exit(2)
 
     def _suggest(self, message: str) -> str:
