@@ -48,11 +48,11 @@ def told_of_import(name: str, error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"cannot import {name}: {error.filename}, line {error.lineno}: {error.msg}"
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
-    place = theirs(error)
+    place = _theirs(error)
     return f"cannot import {name}: {f'{place}: ' if place else ''}{reason}"
 
 
-def theirs(error: BaseException) -> str:
+def _theirs(error: BaseException) -> str:
     """File and line of the innermost frame that is neither the parser's nor Python's import; empty
     where there is none."""
     frames = [

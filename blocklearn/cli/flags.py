@@ -20,7 +20,8 @@ class Flag:
         text: what it means.
         default: as it would be written; empty where there is none, or it is null.
         choices: short names and words that can be given; others may be accepted.
-        open: whether anything but `choices` is accepted, as a class path.
+        open: whether anything but `choices` is accepted.
+        parts: whether a part can stand there, named by its class path.
         of: the parts that take it, where not every part of its place does.
         adds: whether `--NAME+=VALUE` adds to a list.
         nested: whether it is an argument of a part, and so not one of the parser.
@@ -32,6 +33,7 @@ class Flag:
     default: str = ""
     choices: list[str] = field(default_factory=list)
     open: bool = False
+    parts: bool = False
     of: list[str] = field(default_factory=list)
     adds: bool = False
     nested: bool = False

@@ -64,7 +64,16 @@ def _of_value(
     value = VALUES.get(name) or VALUES.get(name.rpartition(".")[2]) or word
     opened = bool(kinds) or value not in ("", "{" + ",".join(choices) + "}")
     yield Flag(
-        name, value, _one_line(text), _default(default), listed, opened, list(of), adds, bool(seen)
+        name,
+        value,
+        _one_line(text),
+        _default(default),
+        choices=listed,
+        open=opened,
+        parts=bool(kinds) and name not in NAMED and name != "model.per_block",
+        of=list(of),
+        adds=adds,
+        nested=bool(seen),
     )
     if kinds and not kinds & set(seen) and name not in ("trainer.strategy", "trainer.logger"):
         yield from _of_parts(name, typehint, parts, (*seen, *kinds))

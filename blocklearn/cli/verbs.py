@@ -30,6 +30,7 @@ VERBS = {
     "compare": (
         "The probes of several runs side by side: a table, a picture, and the figures as CSV."
     ),
+    "completion": "A script for the tab key in bash and zsh.",
 }
 DESCRIPTION = (
     "Local, gradient-isolated learning: train a network block by block, and probe every block."
@@ -43,8 +44,9 @@ EXAMPLES = """examples:
   blocklearn compare LABEL=RUN LABEL=RUN
   blocklearn report RUN RUN
 
-A verb tells its own arguments: blocklearn VERB --help. The first seven take --config NAME_OR_PATH,
-several stack, and print the whole configuration with --print_config.
+A verb tells its own arguments: blocklearn VERB --help, or blocklearn help VERB.
+The first seven take --config NAME_OR_PATH, several stack (blocklearn help
+recipes lists them), and print the whole configuration with --print_config.
 """
 
 

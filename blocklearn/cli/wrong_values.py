@@ -6,12 +6,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from blocklearn.cli.class_paths import why_not
+from blocklearn.cli.class_paths import LIBRARIES, why_not
 from blocklearn.cli.flags import Flag, read_flags
-from blocklearn.runs.received import where_named
+from blocklearn.runs.received import values_of, where_named
 
 KEY = re.compile(r'Parser key "([^"]+)":')
 GOT = re.compile(r"(?:Got|Given) value: (.*)$")
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 NAMES = re.compile(r"class_path['\"]?[:=] ?['\"]([\w.]+)['\"]")
 LOOKED_UP = re.compile(r"dot import path string: ([^\s']+)")
 KINDS = {
@@ -23,7 +24,7 @@ KINDS = {
     "dict": "settings as {KEY: VALUE}",
     "NoneType": "null",
 }
-WORD = re.compile(r"Expected a (Literal\[[^\]]*\]|[\w.]+)")
+WORD = re.compile(r"Expected an? (?:<class ')?(?:typing\.)?(Literal\[[^\]]*\]|[\w.]*\w)")
 
 
 class Asked(NamedTuple):
@@ -107,7 +108,7 @@ def _flag(name: str, flags: Mapping[str, Flag]) -> Flag | None:
 def _about_part(said: str, value: str, flag: Flag | None) -> str | None:
     """Where a part is named: what is wrong with the name."""
     is_name = re.fullmatch(r"[A-Za-z_][\w.-]*", value)
-    if not flag or not _takes_parts(flag):
+    if not flag or not flag.parts:
         return None
     if "class_p" in value and not is_name and not NAMES.search(value):
         return f"a part is named by class_path, its arguments by init_args; got {value}"
@@ -118,15 +119,11 @@ def _about_part(said: str, value: str, flag: Flag | None) -> str | None:
     wrong = why_not(value)
     if wrong:
         return wrong
-    base = re.search(r"(?:to be|correspond to) a subclass of (\w+)", said)
+    base = re.search(r"(?:to be|correspond to) a subclass of (?:<class ')?([\w.]*\w)", said)
     if base:
-        return f"{value} is no {base[1]}; {_listed(flag, value)}"
+        return f"{value} is no {base[1].rpartition('.')[2]}; {_listed(flag, value)}"
     abstract = re.search(r"but ([\w.]+) is abstract", said)
     return f"{value} leaves methods of its base open" if abstract else None
-
-
-def _takes_parts(flag: Flag) -> bool:
-    return flag.open and any(part in flag.value for part in ("NAME", "CLASS_PATH"))
 
 
 def _not_among(value: str, flag: Flag) -> str:
@@ -156,8 +153,10 @@ def _about_value(said: str, value: str, flag: Flag | None) -> str | None:
     wanted = list(dict.fromkeys(kind for kind in kinds if kind))
     if flag and flag.value.startswith("{") and not flag.choices:
         wanted = [flag.value, *(["null"] if "null" in wanted else [])]
-    if flag and flag.choices and flag.open:
-        wanted = [_one_of(flag.choices), *[kind for kind in wanted if "one of" not in kind]]
+    words = [word for word in flag.choices if word not in ("true", "false")] if flag else []
+    if flag and words and flag.open:
+        others = [] if flag.value == "NAME" else [kind for kind in wanted if "one of" not in kind]
+        wanted = [_one_of(words), *others]
     if "Not a valid subclass of BlockSettings" in said:
         wanted = ["for every block {KEY: VALUE}"]
     if not wanted:
@@ -177,6 +176,20 @@ def _kind(word: str) -> str | None:
 def _one_of(words: Sequence[Any]) -> str:
     plain = ["".join(word) if isinstance(word, tuple) else word for word in words]
     return f"one of {', '.join(plain)}" if len(plain) > 1 else plain[0]
+
+
+def broken_part(asked: Asked) -> str | None:
+    """What went wrong where a module that the user named was imported; None where all can be."""
+    written = zip(asked.args, [*asked.args[1:], ""], strict=True)
+    pairs = [(arg.partition("=")[0], arg.partition("=")[2] or after) for arg, after in written]
+    for path in asked.files:
+        pairs += [(f"config: {path}: {key}", value) for key, value in values_of(path)]
+    for name, value in pairs:
+        if CLASS_PATH.fullmatch(value) and value.partition(".")[0] not in LIBRARIES:
+            wrong = why_not(value)
+            if wrong and wrong.startswith("cannot import"):
+                return f"{name.removeprefix('--')}: {wrong}"
+    return None
 
 
 def _no_value(name: str, asked: Asked) -> str:
