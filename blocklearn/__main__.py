@@ -14,17 +14,9 @@ if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
 
 from blocklearn import __version__
 from blocklearn.cli.error_exit import guarded
-from blocklearn.cli.help_command import ALL, as_question, page_for
-from blocklearn.cli.verbs import VERBS, no_verb, overview
+from blocklearn.cli.help_command import ALL, as_question, page_for, part_asked
+from blocklearn.cli.verbs import OTHER_VERBS, VERBS, no_verb, overview
 
-OTHER_VERBS = {  # where the function of each verb lies that is not the Trainer's
-    "demo": "blocklearn.cli.demo:run_demo",
-    "export": "blocklearn.cli.export:run_export",
-    "pack": "blocklearn.cli.pack:run_pack",
-    "report": "blocklearn.cli.report:run_report",
-    "compare": "blocklearn.cli.compare:run_compare",
-    "completion": "blocklearn.cli.completion:run_completion",
-}
 WAITING = ("blocklearn inbox", "blocklearn silent")  # threads of blocklearn.distributed
 
 
@@ -66,6 +58,10 @@ def _run(args: list[str]) -> None:
     elif args[0] not in VERBS:
         print(f"blocklearn: error: {no_verb(args)}", file=sys.stderr)
         sys.exit(2)
+    elif part_asked(args):
+        from blocklearn.cli.part_help import show_part
+
+        show_part(args)
     elif args[0] in OTHER_VERBS:
         module, name = OTHER_VERBS[args[0]].split(":")
         getattr(import_module(module), name)(args[1:])

@@ -2,23 +2,20 @@
 that the package carries, so that neither making it nor a tab imports torch."""
 
 import argparse
+import contextlib
+import io
+import re
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from blocklearn.cli.flags import Flag, read_flags
-from blocklearn.cli.verbs import TRAINER_VERBS, VERBS
+from blocklearn.cli.verbs import OTHER_VERBS, TRAINER_VERBS, VERBS
 from blocklearn.errors import UserError
 from blocklearn.runs.run_folder import shipped_configs
 
 SHELLS = ("bash", "zsh")
 FILES = ("FILE", "NAME_OR_PATH", "PATH")
-OF_OTHERS = {  # what stands behind the verbs that are not the Trainer's
-    "demo": ["--default_root_dir", "--max_epochs", "--seed_everything"],
-    "export": ["--to", "--format", "--backbone"],
-    "pack": ["--chunk_mb"],
-    "report": ["--out", "--title"],
-    "compare": ["--evaluation", "--out", "--cka"],
-}
 
 
 def run_completion(args: list[str]) -> None:
@@ -41,7 +38,7 @@ def script(shell: str) -> str:
     """
     if find_spec("shtab") is None:
         raise UserError("completion: shtab writes it, and is not installed: pip install shtab")
-    import shtab
+    import shtab  # pyright: ignore[reportMissingImports]
 
     return shtab.complete(_parser(shtab), shell)
 
@@ -58,12 +55,22 @@ def _parser(shtab: Any) -> argparse.ArgumentParser:
         elif verb == "completion":
             own.add_argument("shell", choices=SHELLS)
         else:
-            for name in OF_OTHERS.get(verb, ()):
+            for name in _flags_of_other(verb):
                 own.add_argument(name)
             own.add_argument("paths", nargs="*").complete = shtab.FILE  # pyright: ignore
     asked = verbs.add_parser("help", help="what a verb takes")
     asked.add_argument("verb", choices=[*VERBS, "recipes"])
     return parser
+
+
+def _flags_of_other(verb: str) -> list[str]:
+    """As the verb's own help has them."""
+    module, name = OTHER_VERBS[verb].split(":")
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
+        getattr(import_module(module), name)(["--help"])
+    found = re.findall(r"^  (?:-\w(?: \w+)?, )?(--\w+)", page.getvalue(), re.MULTILINE)
+    return [flag for flag in found if flag != "--help"]
 
 
 def _add(parser: argparse.ArgumentParser, flag: Flag, shtab: Any) -> None:

@@ -22,6 +22,17 @@ def as_question(args: Sequence[str]) -> list[str]:
     return [*words, asked] if not set(ASKS) & set(words) else words
 
 
+def part_asked(args: Sequence[str]) -> tuple[str, str] | None:
+    """Key and name of `--KEY.help NAME` or `--KEY.help`, where a verb of the Trainer has such."""
+    for place, arg in enumerate(args):
+        flag, equals, name = arg.partition("=")
+        if args[0] in TRAINER_VERBS and flag.startswith("--") and flag.endswith(".help"):
+            after = args[place + 1] if place + 1 < len(args) else ""
+            key = flag.removeprefix("--").removesuffix(".help").removesuffix("+")
+            return key, name if equals else "" if after.startswith("-") else after
+    return None
+
+
 def page_for(args: Sequence[str]) -> str | None:
     """The help that arguments ask for; None where they ask for none, or a verb has its own."""
     asked = next((arg for arg in args if arg in ASKS or arg == ALL), None)

@@ -68,9 +68,20 @@ def whole(verb: str, flags: Mapping[str, Flag], width: int) -> str:
 
 def arguments_page(title: str, text: str, flags: Iterable[Flag], width: int) -> str:
     """What one part is, and what it takes."""
-    paragraphs = [line for part in text.split("\n\n") for line in (*textwrap.wrap(part, width), "")]
+    plain = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
+    paragraphs = [line for part in plain for line in (*textwrap.wrap(part, width), "")]
     entries = [line for flag in flags for line in _entry(flag, flag.text, width)]
-    return "\n".join([title, "", *paragraphs, *(entries or ["It takes no arguments."])]) + "\n"
+    return (
+        "\n".join(
+            [
+                *textwrap.wrap(title, width),
+                "",
+                *paragraphs,
+                *(entries or ["It takes no arguments."]),
+            ]
+        )
+        + "\n"
+    )
 
 
 def first_sentence(text: str) -> str:

@@ -2,12 +2,10 @@
 parsers of today. `python -m blocklearn.cli.help_text`, after every change of a flag or of its
 docstring; a test compares."""
 
-from typing import Any
-
-from blocklearn.cli.app import BlocklearnCLI
 from blocklearn.cli.flags import HELP, to_text
 from blocklearn.cli.help_page import brief
 from blocklearn.cli.parser_flags import flags_of
+from blocklearn.cli.parser_of import parser_of
 from blocklearn.cli.verbs import TRAINER_VERBS
 from blocklearn.weights.atomic_write import replacing
 
@@ -17,25 +15,6 @@ def files() -> dict[str, str]:
     flags = {verb: flags_of(parser_of(verb)) for verb in TRAINER_VERBS}
     pages = {f"{verb}.txt": brief(verb, own) for verb, own in flags.items()}
     return {"flags.json": to_text(flags), **pages}
-
-
-def parser_of(verb: str) -> Any:
-    """The parser of one of the Trainer's verbs."""
-    command = _OnlyTheParser.__new__(_OnlyTheParser)
-    try:
-        command.__init__([verb])
-    except _Built:
-        return command._parser(verb)
-    raise AssertionError("LightningCLI asked for no arguments")
-
-
-class _Built(Exception):
-    """The parser is there."""
-
-
-class _OnlyTheParser(BlocklearnCLI):
-    def parse_arguments(self, parser: Any, args: Any) -> None:
-        raise _Built
 
 
 def write() -> None:

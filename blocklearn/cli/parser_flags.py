@@ -97,12 +97,34 @@ def _of_parts(
         yield from _of_value(f"{place}.{key}", first.annotation, default, doc, False, seen, own)
 
 
+def typehint_at(parser: argparse.ArgumentParser, key: str) -> Any:
+    """The type of a flag, or of an argument of a part at it; None where there is none such, or it
+    names no part."""
+    actions = {action.dest: action for action in parser._actions}
+    words = key.split(".")
+    end = next((n for n in range(len(words), 0, -1) if ".".join(words[:n]) in actions), 0)
+    typehint = getattr(actions.get(".".join(words[:end])), "_typehint", None)
+    for word in words[end:]:
+        found = (p for path in _parts(typehint).values() for p in arguments_of(path))
+        typehint = next((p.annotation for p in found if p.name == word), None)
+    return typehint if _kinds(typehint) else None
+
+
+def flags_of_part(key: str, path: str, typehint: Any) -> Iterator[Flag]:
+    """What one part takes, and nothing of the parts in it."""
+    for parameter in arguments_of(path, _given_by_code(typehint)):
+        name, doc = f"{key}.{parameter.name}", parameter.doc or ""
+        yield next(_of_value(name, parameter.annotation, parameter.default, doc, False, (), ()))
+
+
 def _parts(typehint: Any) -> dict[str, str]:
     return offered_parts(typehint) if _kinds(typehint) else {}
 
 
 def _kinds(typehint: Any) -> set[type]:
     """The classes of which subclasses may be named by their path."""
+    if typehint is None:
+        return set()
     found = get_class_types(typehint, closed_types=False)
     return {
         kind

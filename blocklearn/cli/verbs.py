@@ -32,6 +32,14 @@ VERBS = {
     ),
     "completion": "A script for the tab key in bash and zsh.",
 }
+OTHER_VERBS = {  # where the function of each verb lies that is not the Trainer's
+    "demo": "blocklearn.cli.demo:run_demo",
+    "export": "blocklearn.cli.export:run_export",
+    "pack": "blocklearn.cli.pack:run_pack",
+    "report": "blocklearn.cli.report:run_report",
+    "compare": "blocklearn.cli.compare:run_compare",
+    "completion": "blocklearn.cli.completion:run_completion",
+}
 DESCRIPTION = (
     "Local, gradient-isolated learning: train a network block by block, and probe every block."
 )
