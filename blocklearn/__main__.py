@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 import threading
+from importlib import import_module
 
 if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
     # `python -m` puts the working folder first, and a file that lies there would take the place of
@@ -13,7 +14,8 @@ if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
 
 from blocklearn import __version__
 from blocklearn.cli.error_exit import guarded
-from blocklearn.cli.verbs import VERBS, no_verb, overview
+from blocklearn.cli.help_command import ALL, as_question, page_for, part_asked
+from blocklearn.cli.verbs import OTHER_VERBS, VERBS, no_verb, overview
 from blocklearn.machine import end_with_parent
 
 WAITING = ("blocklearn inbox", "blocklearn silent")  # threads of blocklearn.distributed
@@ -26,8 +28,7 @@ def main(args: list[str] | None = None) -> int:
     # a connection that is lost is told by us in a line
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     end_with_parent()
-    if args[:1] == ["help"]:
-        args = [*args[1:], "--help"]
+    args = as_question(args)
     try:
         status = guarded(lambda: _run(args))
     except SystemExit as stop:
@@ -50,37 +51,22 @@ def _run(args: list[str]) -> None:
     if not args:
         print(overview(), end="", file=sys.stderr)
         sys.exit(2)
-    if args[0] in ("-h", "--help"):
+    if args[0] in ("-h", "--help", ALL):
         print(overview(), end="")
+    elif page := page_for(args):
+        print(page, end="")
     elif args in (["--version"], ["version"]):
         print(f"blocklearn {__version__}")
     elif args[0] not in VERBS:
         print(f"blocklearn: error: {no_verb(args)}", file=sys.stderr)
         sys.exit(2)
-    elif args[0] == "demo":
-        from blocklearn.cli.demo import run_demo
+    elif part_asked(args):
+        from blocklearn.cli.part_help import show_part
 
-        run_demo(args[1:])
-    elif args[0] == "ablate":
-        from blocklearn.cli.ablate import run_ablate
-
-        run_ablate(args[1:])
-    elif args[0] == "export":
-        from blocklearn.cli.export import run_export
-
-        run_export(args[1:])
-    elif args[0] == "pack":
-        from blocklearn.cli.pack import run_pack
-
-        run_pack(args[1:])
-    elif args[0] == "report":
-        from blocklearn.cli.report import run_report
-
-        run_report(args[1:])
-    elif args[0] == "compare":
-        from blocklearn.cli.compare import run_compare
-
-        run_compare(args[1:])
+        show_part(args)
+    elif args[0] in OTHER_VERBS:
+        module, name = OTHER_VERBS[args[0]].split(":")
+        getattr(import_module(module), name)(args[1:])
     else:
         from blocklearn.cli.config_files import locate_configs
 

@@ -54,31 +54,31 @@ class BlockwiseModule(LightningWalk):
     """A timm backbone cut into blocks, each trained by an objective and an optimizer of its own.
 
     Args:
-        objective: builds one block's objective from the `StageSpec` of its last stage.
-        backbone: timm model name, e.g. `resnet50`.
-        blocks: `per_stage`, `per_unit` (a block for every residual unit), `end_to_end`, or stage
-            names block by block: `[[layer1], [layer2], [layer3, layer4]]`, with the stem apart
-            `[[stem], [layer1], ...]`, finer `[[layer1.0], [layer1], ...]` (a stage is named by its
-            last module and begins behind the one before), or overlapping `[[layer1, layer2],
-            [layer2, layer3], ...]` (LoCo, arXiv 2008.01342). `[]` is a block with an objective and
-            no stage of its own, on the frozen output of the block before.
-        noise: `none`, `all` (Gaussian, 0.25 of the tensor's standard deviation), `hw`, `height`,
-            `channel` (other spreads), or a `Noise`.
-        recompute: which activations a block's backward pass computes again rather than keeps, to
-            save memory: `nothing`; `cheap` (a stem that ends in a pooling; about 1 % of the time);
-            `views` (all views but the last, one view's graph at a time); `units` (every residual
-            unit). The result is the same.
-        per_block: in what single blocks differ, e.g. `{block2: {lr_factor: 0.5, noise: none}}`.
+        objective: what every block optimizes; built from the `StageSpec` of its last stage.
+        backbone: a model of timm, by name.
+        blocks: `per_stage`, `per_unit` (every residual unit), `end_to_end`, or stages by name,
+            `[[layer1], [layer2], [layer3, layer4]]`; with the stem apart `[[stem], [layer1], ...]`,
+            finer `[[layer1.0], [layer1], ...]` (a stage is named by its last module and begins
+            behind the one before), or overlapping `[[layer1, layer2], [layer2, layer3], ...]`
+            (LoCo, arXiv 2008.01342). `[]` is a block with an objective and no stage of its own, on
+            the frozen output of the block before.
+        noise: added to what a block hands on; `all` is Gaussian, 0.25 of the tensor's standard
+            deviation, `hw`, `height` and `channel` have other spreads, `none` is none, and a
+            `Noise` may be your own.
+        recompute: what the backward pass computes again rather than keeps, to save memory;
+            `nothing`; `cheap` (a stem that ends in a pooling; about 1 % of the time); `views` (all
+            views but the last, one view's graph at a time); `units` (every residual unit). The
+            result is the same.
+        per_block: in what single blocks differ, `{block2: {lr_factor: 0.5, noise: none}}`.
         network: how the network is built.
-        optimizer: builds one block's optimizer from its parameters; its `lr` is the peak of the
-            curve.
-        lr_schedule: learning-rate curve, a function of the batch count.
+        optimizer: of every block, built from its parameters; its `lr` is the peak of the curve.
+        lr_schedule: learning-rate curve, a function of the batch count; `WarmupCosine` where null.
         schedule: which blocks learn when; every block from every batch where null.
         update: how a loss becomes an update: clipping, accumulation, what is not finite.
         execution: which block runs when, and where; one after the other where null.
         metrics: what else is logged of every block.
-        checkpoint: a checkpoint of `blocklearn fit`, or a published file of weights, to load: what
-            to probe, or where to start from.
+        checkpoint: weights to begin with, of `blocklearn fit` or a published file; what to probe,
+            or where to start from.
 
     Raises:
         UserError: for an unknown backbone, a cut that it does not have, settings for a block that

@@ -33,8 +33,8 @@ class OnlineKNN(OnlineEvaluation):
         temperature: of the votes, > 0.
         bank: labelled training samples to compare with at most, >= 1, at even distances in the data
             set's order; null for all.
-        every_n_epochs: as for `OnlineEvaluation`.
-        queries: as for `OnlineEvaluation`.
+        every_n_epochs: from one look to the next, >= 1; more in `OnlineEvaluation`.
+        queries: test samples that are classified at most, >= 1; null for all.
 
     Raises:
         ValueError: for a value out of range.

@@ -38,8 +38,8 @@ class OnlineProbe(OnlineEvaluation):
         weight_decay: added to the gradient, >= 0.
         standardise: affine-free BatchNorm on the features, so that one learning rate suits every
             block.
-        every_n_epochs: as for `OnlineEvaluation`.
-        queries: as for `OnlineEvaluation`.
+        every_n_epochs: from one look to the next, >= 1; more in `OnlineEvaluation`.
+        queries: test samples that are classified at most, >= 1; null for all.
 
     Raises:
         ValueError: for a value out of range.

@@ -36,7 +36,9 @@ from blocklearn.cli.run_parts import (
 )
 from blocklearn.cli.then_test import ThenTest
 from blocklearn.cli.trainer import BlocklearnTrainer
+from blocklearn.cli.trainer_help import say_it_our_way
 from blocklearn.cli.verbs import DESCRIPTION, LEAVE_NOTHING, TRAINER_VERBS
+from blocklearn.cli.wrong_values import Asked, broken_part
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.distributed.launch import is_first_process
 from blocklearn.errors import UserError
@@ -94,8 +96,21 @@ class BlocklearnCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: Any) -> None:
         add_own_arguments(self.arguments[0], parser)
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> Any:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        say_it_our_way(parser)
+        return parser
+
     def parse_arguments(self, parser: Any, args: Any) -> None:
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except UserError:
+            raise
+        except Exception as error:  # of a module that a class path names
+            broken = broken_part(Asked(self.arguments))
+            if broken is None:
+                raise
+            raise UserError(broken) from error
         refuse_seed(self.config[self.arguments[0]].seed_everything)
 
     def _parse_ckpt_path(self) -> None:

@@ -33,9 +33,8 @@ def add_own_arguments(verb: str, parser: Any) -> None:
             "--resume",
             type=Literal["auto"] | None,
             help=(
-                "auto: begin, or go on from the latest checkpoint where "
-                "--trainer.default_root_dir holds one; the same command does both, for "
-                "schedulers that start it again."
+                "begin, or go on where --trainer.default_root_dir holds a checkpoint; the same "
+                "command does both, for schedulers that start it again."
             ),
         )
         parser.add_argument(
@@ -43,7 +42,7 @@ def add_own_arguments(verb: str, parser: Any) -> None:
             type=bool,
             default=False,
             help=(
-                "Go on with settings that differ from those of the run so far; they are "
+                "go on with settings that differ from those of the run so far; they are "
                 "written to changes.csv."
             ),
         )
@@ -63,19 +62,18 @@ def add_own_arguments(verb: str, parser: Any) -> None:
             type=bool,
             default=False,
             help=(
-                "The configuration beside the checkpoint may name any class: it is your own, "
+                "the configuration beside the checkpoint may name any class; it is your own, "
                 "or you know its author."
             ),
         )
     if verb == "predict":
         parser.add_argument(
-            "--split", type=str, default="all", help="Of the data: all, train, test, ..."
+            "--split", type=str, default="all", help="of the data, all, train, test, ..."
         )
     parser.add_class_arguments(ProbeSettings, "probe")
     parser.add_argument(
         "--evaluation",
         type=Evaluation | None,
-        help="What test does: LinearProbe (the default), KNN, Representation, Robustness, "
-        "Overview (several), ... (docs/evaluation.md), or a class path.",
+        help="what test does; LinearProbe where null, Overview for several.",
     )
     parser.add_class_arguments(WandbSettings, "wandb")

@@ -14,7 +14,7 @@ from blocklearn.cli.strategy_names import named_in_args, named_in_config
 from blocklearn.cli.verbs import TRAINER_VERBS
 from blocklearn.errors import UserError
 from blocklearn.runs.received import received_settings
-from blocklearn.runs.run_folder import RunFolder, find_config, shipped_configs
+from blocklearn.runs.run_folder import RunFolder, find_config
 from blocklearn.runs.strict_yaml import read_yaml
 
 DEFAULT_CONFIG = "bt_digits.yaml"
@@ -185,8 +185,7 @@ def _default_config(args: list[str]) -> Path:
     if chosen:
         raise UserError(
             f"{chosen[0]} needs a configuration to change: name one with --config, e.g. --config "
-            f"{DEFAULT_CONFIG}; shipped are "
-            f"{', '.join(sorted(path.name for path in shipped_configs().glob('*.yaml')))}"
+            f"{DEFAULT_CONFIG}; blocklearn help recipes lists them"
         )
     print(f"No --config: taking {DEFAULT_CONFIG}.", file=sys.stderr)
     return find_config(DEFAULT_CONFIG)

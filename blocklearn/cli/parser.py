@@ -1,10 +1,8 @@
 """The parser of the command line: what it takes from jsonargparse otherwise, and how it
 complains."""
 
-import inspect
 import re
 import sys
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -14,6 +12,8 @@ from jsonargparse import Namespace, _typehints, set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning_utilities.core.enums import StrEnum
 
+from blocklearn.cli.wrong_names import explain_name
+from blocklearn.cli.wrong_values import Asked, broken_part, explain
 from blocklearn.runs.received import refusal_of
 
 WORDY = (  # as jsonargparse says that none of several types fits
@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
 
 
 class CommandParser(LightningArgumentParser):
-    """Complains in one line, and names the nearest right key for a wrong one."""
+    """Complains in one line (`wrong_names.py`, `wrong_values.py`)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
@@ -74,54 +74,24 @@ class CommandParser(LightningArgumentParser):
     received: ClassVar[Path | None] = (
         None  # the configuration that came with the checkpoint of this command
     )
+    asked: ClassVar[Asked | None] = None  # the command itself
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         told = " ".join(str(message).split())
         denied = DENIED.search(told)
         if denied and self.received:
             told = refusal_of(self.received, denied[1])
+        if self.asked and not denied:
+            told = (
+                explain_name(told, self.asked)
+                or explain(told, self.asked)
+                or broken_part(self.asked)
+                or told
+            )
         for pattern, plain in WORDY:
             told = re.sub(pattern, plain, told)
-        print(f"blocklearn: error: {told}{self._suggest(told)}", file=sys.stderr)
+        print(f"blocklearn: error: {told}", file=sys.stderr)
         sys.exit(2)
-
-    def _suggest(self, message: str) -> str:
-        unknown = re.search(r"unrecognized arguments: --([\w.]+)|[Oo]ption '([\w.]+)'", message)
-        if not unknown:
-            return ""
-        wrong = unknown.group(1) or unknown.group(2)
-        parts = _keys_of_parts()
-        known = {action.dest for action in self._actions} | parts.keys()
-        if self._subcommands_action is not None:
-            known |= {
-                action.dest
-                for sub in self._subcommands_action.choices.values()
-                for action in sub._actions
-            }
-        if wrong in ("target", "data.target", "data.init_args.target"):
-            return ". This data set has one labelling only, no targets to choose from"
-        if wrong in parts:
-            return (
-                ". It is for "
-                f"{', '.join(parts[wrong][:3])}{' and others' if len(parts[wrong]) > 3 else ''}"
-            )
-        near = get_close_matches(wrong, sorted(known), n=1, cutoff=0.6)
-        return f". Did you mean {near[0]}?" if near else ""
-
-
-def _keys_of_parts() -> dict[str, list[str]]:
-    """What the parts that are named by `class_path` take, and the names of those that take it."""
-    import blocklearn.data
-    import blocklearn.objectives
-    import blocklearn.optim
-
-    rooms = (blocklearn.data, blocklearn.objectives, blocklearn.optim)
-    taken: dict[str, list[str]] = {}
-    for name, part in ((name, getattr(room, name)) for room in rooms for name in room.__all__):
-        for key, value in inspect.signature(part).parameters.items():
-            if value.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-                taken.setdefault(key, []).append(name)
-    return taken
 
 
 def first_reason(message: str) -> str:

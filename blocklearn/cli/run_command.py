@@ -6,6 +6,7 @@ from jsonargparse._common import ImportDenied
 from blocklearn.cli.app import BlocklearnCLI
 from blocklearn.cli.config_files import Command
 from blocklearn.cli.parser import DENIED, CommandParser
+from blocklearn.cli.wrong_values import Asked
 from blocklearn.distributed.launch import is_first_process
 from blocklearn.errors import UserError
 from blocklearn.reporting.wandb_trial import record_failed_trial
@@ -30,6 +31,7 @@ def _carry_out(command: Command) -> None:
         UserError: naming key and class of what it may not name.
     """
     CommandParser.received = command.received
+    CommandParser.asked = Asked(command.args, command.by_hand)
     received = command.received
     if received is None or command.trusted:
         BlocklearnCLI(command.args)

@@ -31,6 +31,15 @@ VERBS = {
     "compare": (
         "The probes of several runs side by side: a table, a picture, and the figures as CSV."
     ),
+    "completion": "A script for the tab key in bash and zsh.",
+}
+OTHER_VERBS = {  # where the function of each verb lies that is not the Trainer's
+    "demo": "blocklearn.cli.demo:run_demo",
+    "export": "blocklearn.cli.export:run_export",
+    "pack": "blocklearn.cli.pack:run_pack",
+    "report": "blocklearn.cli.report:run_report",
+    "compare": "blocklearn.cli.compare:run_compare",
+    "completion": "blocklearn.cli.completion:run_completion",
 }
 DESCRIPTION = (
     "Local, gradient-isolated learning: train a network block by block, and probe every block."
@@ -45,8 +54,9 @@ EXAMPLES = """examples:
   blocklearn compare LABEL=RUN LABEL=RUN
   blocklearn report RUN RUN
 
-A verb tells its own arguments: blocklearn VERB --help. The first seven take --config NAME_OR_PATH,
-several stack, and print the whole configuration with --print_config.
+A verb tells its own arguments: blocklearn VERB --help, or blocklearn help VERB.
+The first seven take --config NAME_OR_PATH, several stack (blocklearn help
+recipes lists them), and print the whole configuration with --print_config.
 """
 
 

@@ -48,7 +48,7 @@ class KeyedDataModule(LightningDataModule):
     Args:
         recipe: makes the views.
         root: folder of the data.
-        batch_size: over all processes.
+        batch_size: samples of a batch, over all processes.
         num_workers: loader processes; null for one a core, at most 8.
         seed: of order and augmentation; null for the run's (`--seed_everything`).
         fixed_views: draw the augmentation of a training sample once, so that every epoch sees the

@@ -22,10 +22,10 @@ class ProbeSettings:
     Attributes:
         epochs: passes over the labelled images.
         lr: peak learning rate.
-        weight_decay: of the optimizer, added to the gradient.
+        weight_decay: added to the gradient.
         batch_size: labelled images per step. Where labels are frame by frame a step is one
             utterance, whatever this says.
-        optimizer: `sgd` with momentum 0.9, or `adam`.
+        optimizer: `sgd` has momentum 0.9.
         lr_schedule: `cosine` to 0, per epoch, or `constant`.
         augment: train on random crops and flips; otherwise every image is seen as it is, its
             features are computed once and kept in memory.

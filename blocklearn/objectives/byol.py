@@ -38,9 +38,9 @@ class BYOL(Objective):
 
     Args:
         spec: the block's last stage.
-        pooling: builds the pooling from the `StageSpec`.
-        projector: builds the projector from the pooled width; `[4096, 256]` published.
-        predictor: builds the predictor from the projector's width; `[4096, 256]` published.
+        pooling: features to a vector; built from the `StageSpec`.
+        projector: the MLP behind the pooling; built from the pooled width, `[4096, 256]` published.
+        predictor: the MLP behind the projector; built from its width, `[4096, 256]` published.
         momentum: at the beginning, in [0, 1]; 0.996 published.
         feed_teacher: the teacher of block k + 1 gets the output of block k's teacher, so that the
             teachers are one network; otherwise it gets what the student gets. Not published.

@@ -22,10 +22,10 @@ class JointEmbedding(Objective):
 
     Args:
         spec: the block's last stage.
-        pooling: builds the pooling from the `StageSpec`.
-        projector: builds the projector from the pooled width.
-        criterion: builds the loss from the width of the embeddings; or a criterion, of which each
-            block works with a copy.
+        pooling: features to a vector; built from the `StageSpec`.
+        projector: the MLP behind the pooling; built from the pooled width.
+        criterion: the loss on the embeddings; built from their width, or one of which each block
+            works with a copy.
     """
 
     def __init__(

@@ -48,8 +48,7 @@ class PatchInfoNCE(Objective):
             is shared, and reads the map turned so that it always looks back.
         grid: where images are not cut into patches, pool the map to so many cells per side first,
             no more than it has; null for all positions.
-        context: builds the context network from the channels, e.g. `PixelCNN` for CPC; null for
-            none.
+        context: the context network; built from the channels, `PixelCNN` for CPC, null for none.
         gather: draw negatives from the patches of all processes; otherwise every process draws, by
             the same indices, from those of its own, as published.
 

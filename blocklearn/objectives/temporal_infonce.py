@@ -44,8 +44,7 @@ class TemporalInfoNCE(Objective):
         window: of a longer sequence only so many positions, a random run of them, serve as anchors
             and positives; negatives still come from all of it (not with `cyclic`). 128 published;
             null for the whole sequence.
-        context: builds the context network from the channels, e.g. `RecurrentContext`; null for
-            none.
+        context: the context network; built from the channels, null for none.
         gather: draw negatives from the sequences of all processes; otherwise every process draws,
             by the same indices, from those of its own, as published.
 

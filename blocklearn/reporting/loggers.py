@@ -30,12 +30,13 @@ class WandbSettings:
     """Weights & Biases.
 
     Attributes:
-        mode: `auto` is online where a key is known (WANDB_API_KEY or netrc) and offline otherwise;
-            it never asks. The variable WANDB_MODE, where set, decides instead.
-        project: of the run.
-        name: of the run; null for the name of its folder.
-        group: of the run.
-        tags: of the run.
+        mode: whether to log to Weights & Biases; `auto` is online where a key is known
+            (WANDB_API_KEY or netrc) and offline otherwise, and never asks. The variable WANDB_MODE,
+            where set, decides instead.
+        project: to log into.
+        name: of the run there; null for the name of its folder.
+        group: of runs that belong together.
+        tags: to find the run by.
     """
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"

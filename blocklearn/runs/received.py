@@ -79,6 +79,11 @@ def where_named(config: Path, name: str) -> str:
     return next((key for key, value in _values("", read_yaml(config)) if name in str(value)), "")
 
 
+def values_of(config: Path) -> Iterator[tuple[str, str]]:
+    """The texts in a configuration, each with its key."""
+    return ((key, value) for key, value in _values("", read_yaml(config)) if isinstance(value, str))
+
+
 def _values(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for name, inner in value.items():

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from pydoc import locate
 from typing import Any
 
@@ -142,6 +143,9 @@ def listed(parts: Any) -> list[Any]:
 
 
 def other_strategy(name: str) -> UserError:
+    near = get_close_matches(name, ("blockwise_ddp", "block_parallel"), n=1, cutoff=0.7)
+    if near:
+        return UserError(f"trainer.strategy: there is no {name}; did you mean {near[0]}?")
     return UserError(
         f"trainer.strategy: {name} expects one backward pass per step, blockwise training makes "
         "one per block: take blockwise_ddp, which several --trainer.devices choose by themselves, "

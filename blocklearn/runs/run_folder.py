@@ -129,12 +129,24 @@ def find_config(name: str) -> Path:
     Raises:
         UserError: where there is neither; it names the nearest shipped one.
     """
+    if name.startswith("--"):
+        raise UserError(f"--config needs the name or the path of a file behind it, got {name}")
     for candidate in (Path(name), shipped_configs() / name, shipped_configs() / f"{name}.yaml"):
         if candidate.is_file():
             return candidate
     known = sorted(path.name for path in shipped_configs().glob("*.yaml"))
-    near = get_close_matches(Path(name).name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(known)}"
+    near = _near(Path(name).stem, known)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UserError(
-        f"--config: no file {name} in {Path.cwd()} nor among the shipped configurations; {hint}"
+        f"--config: no file {name} in {Path.cwd()} nor among the shipped configurations; "
+        f"{hint}{'A' if hint else 'a'}ll are listed by: blocklearn help recipes"
     )
+
+
+def _near(stem: str, known: list[str]) -> list[str]:
+    """At most three files of nearly that name, or whose names hold it."""
+    stems = {Path(one).stem: one for one in known}
+    found = get_close_matches(stem, stems, n=3, cutoff=0.7)
+    inside = [one for one in stems if len(stem) > 2 and stem in one]
+    loose = get_close_matches(stem, stems, n=1, cutoff=0.5)
+    return [stems[one] for one in list(dict.fromkeys([*found, *inside, *loose]))[:3]]

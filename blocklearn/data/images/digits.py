@@ -16,10 +16,10 @@ class Digits(ImageDataModule):
     A stratified 20 % is held out for testing, the same in every run.
 
     Args:
-        batch_size: over all processes.
+        batch_size: samples of a batch, over all processes.
         num_workers: loader processes.
         image_size: the 8 x 8 pixels are enlarged to this size.
-        recipe: builds the views.
+        recipe: makes the views.
         kwargs: the arguments of `ImageDataModule`; `root` is not used.
     """
 

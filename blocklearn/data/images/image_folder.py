@@ -20,7 +20,7 @@ class ImageFolder(ImageDataModule):
 
     Args:
         root: folder of the pretraining images.
-        recipe: builds the views.
+        recipe: makes the views.
         probe_root: folder of the labelled images for probing and testing; null for `root`.
         held_out: part of the training images kept for testing where the folder has no test images,
             in (0, 1).

@@ -22,7 +22,7 @@ class Streaming(ImageFolder):
     Args:
         root: the packed folder, or its address in a cloud (`s3://BUCKET/FOLDER`; `gs://`, `r2://`,
             `azure://`, `hf://`), whose chunks are fetched as they are needed, and kept.
-        recipe: builds the views.
+        recipe: makes the views.
         probe_root: packed folder or address of the labelled images for probing and testing; null
             for `root`.
         held_out: part of the training images kept for testing where no test images were packed, in

@@ -15,10 +15,10 @@ class Synthetic(ImageDataModule):
     `i`) alone.
 
     Args:
-        batch_size: over all processes.
+        batch_size: samples of a batch, over all processes.
         num_workers: loader processes.
         image_size: pixels of image and view.
-        recipe: builds the views.
+        recipe: makes the views.
         num_classes: number of orientations.
         num_images: for training; a quarter as many for testing.
         kwargs: the arguments of `ImageDataModule`; `root` is not used.

@@ -21,7 +21,7 @@ class TorchvisionImages(ImageDataModule):
     Args:
         root: folder that holds, or will hold, the set's own folder.
         image_size: height and width of a view in pixels.
-        recipe: builds the views.
+        recipe: makes the views.
         download: fetch the data if it is missing (needs the network).
         kwargs: the arguments of `ImageDataModule`.
 

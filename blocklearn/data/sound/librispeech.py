@@ -39,9 +39,9 @@ class LibriSpeech(SpeechDataModule):
     Args:
         root: folder of the data.
         target: what the probes tell apart: speakers (251), or the phones (41) of each 10 ms.
-        recipe: builds the views.
+        recipe: makes the views.
         sample_rate: in Hz.
-        batch_size: over all processes.
+        batch_size: samples of a batch, over all processes.
         kwargs: the arguments of `KeyedDataModule`.
 
     Raises:

@@ -32,7 +32,7 @@ class SpokenDigits(SpeechDataModule):
             names (6).
         recipe: builds the views; by default windows of 0.5 s, a shorter recording repeated.
         sample_rate: in Hz.
-        batch_size: over all processes.
+        batch_size: samples of a batch, over all processes.
         kwargs: the arguments of `KeyedDataModule`.
 
     Raises:
