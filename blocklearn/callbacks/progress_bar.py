@@ -141,9 +141,7 @@ class BlockProgressBar(ProgressBar):
     def _end_evaluation(self) -> None:
         if self._view is not None and self._evaluation is not None:
             took = duration(self._evaluation_pace.clock() - self._evaluation_pace.began)
-            self._view.end(
-                self._evaluation._replace(pace=f"{self._evaluation.batches} in {took}"), {}, True
-            )
+            self._view.end(self._evaluation._replace(pace=f"in {took}"), {}, True)
         self._end()
 
     def _in_evaluation(self, what: str, done: int) -> Progress:

@@ -49,7 +49,7 @@ class InLog:
         tenth = int(10 * now.done / now.total)
         since = time.monotonic() - self.last
         if since > AT_LEAST or (since > BETWEEN_LINES and tenth != self.tenth):
-            self._say(f"{now.what}, {now.batches}", now, metrics)
+            self._say(f"{now.what}, {now.batches}" if metrics else now.what, now, metrics)
         self.tenth = tenth
 
     def end(self, now: Progress, metrics: Mapping[str, float], line: bool) -> None:
@@ -64,7 +64,9 @@ class InLog:
 
     def _say(self, what: str, now: Progress, metrics: Mapping[str, float]) -> None:
         self.last = time.monotonic()
-        told = "; ".join(text for text in (figures_in_line(metrics), now.pace) if text)
+        told = f"{now.batches} {now.pace}"
+        if metrics:
+            told = f"{figures_in_line(metrics)}; {now.pace}"
         print(f"{what}: {told}", flush=True)
 
 
