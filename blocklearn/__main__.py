@@ -15,6 +15,7 @@ if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
 from blocklearn import __version__
 from blocklearn.cli.error_exit import guarded
 from blocklearn.cli.help_command import ALL, as_question, page_for, part_asked
+from blocklearn.cli.loading import loading
 from blocklearn.cli.verbs import OTHER_VERBS, VERBS, no_verb, overview
 from blocklearn.machine import end_with_parent
 
@@ -71,10 +72,11 @@ def _run(args: list[str]) -> None:
         from blocklearn.cli.config_files import locate_configs
 
         command = locate_configs(args)
-        _import_command_line()
-        from blocklearn.cli.run_command import run_command
+        with loading():  # until it is parsed
+            _import_command_line()
+            from blocklearn.cli.run_command import run_command
 
-        run_command(command)
+            run_command(command)
 
 
 def _import_command_line() -> None:

@@ -144,7 +144,7 @@ def test_an_evaluation_takes_two_epochs_and_leaves_the_network_as_it_is(
     evaluation.under(settings, lambda epochs: small_trainer(tmp_path, max_epochs=epochs))
     rows = evaluation.run(network, small_data(num_images=64))
     assert [row.feature for row in rows] == (["finetuned"] if tunes else ["raw", "head"] * 4)
-    assert all(0 <= row.values["top1"] <= row.values["top5"] <= 100 for row in rows)
+    assert all(0 <= row.values["top1"] <= 100 for row in rows)
     assert same_weights(before, weights(network))
 
 

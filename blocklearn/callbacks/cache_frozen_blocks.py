@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -18,6 +17,7 @@ from blocklearn.callbacks.stop_on_signal import stop_early
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.stored_views import StoredViews, is_stored, store_views
 from blocklearn.errors import UserError
+from blocklearn.evaluation.tracked import tracked
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.objective import Objective
 from blocklearn.training.contract import Carried
@@ -127,9 +127,7 @@ class CacheFrozenBlocks(Callback):
         for block in network.walked[:frozen]:
             block.eval()
         total = -(-len(batches.dataset) // (images.batch_size or 1))  # pyright: ignore
-        for batch in track(
-            batches, f"Storing the output of {blocks[-1].name}", total=total, transient=True
-        ):
+        for batch in tracked(f"Storing the output of {blocks[-1].name}", batches, total):
             stop_early(trainer)
             views = _as_handed_over(batch) if first else batch.views
             carried = Carried([view.to(network.device) for view in views])

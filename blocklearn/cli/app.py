@@ -22,6 +22,7 @@ from blocklearn.callbacks.write_features import WriteFeatures
 from blocklearn.cli.arguments import OF_LIGHTNING, add_own_arguments
 from blocklearn.cli.early_end import run_and_explain
 from blocklearn.cli.evaluate import choose_evaluation, evaluate
+from blocklearn.cli.loading import loaded
 from blocklearn.cli.parser import CommandParser, first_reason, prepare_parsing
 from blocklearn.cli.plan import reduced_for_plan
 from blocklearn.cli.run_parts import (
@@ -118,6 +119,7 @@ class BlocklearnCLI(LightningCLI):
         holds none."""
 
     def before_instantiate_classes(self) -> None:
+        loaded()
         config = self.config[self.subcommand]
         self.building: AbstractContextManager[None] = nullcontext()
         if self.subcommand == "plan":

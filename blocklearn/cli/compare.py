@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocklearn.cli.compared_runs import find_results, labelled_paths
+from blocklearn.cli.loading import loading
 from blocklearn.errors import UserError
 from blocklearn.runs.run_folder import RunFolder
 
@@ -65,7 +66,8 @@ def run_compare(args: list[str]) -> None:
         )
     paths = labelled_paths(options.runs)
     if options.cka:
-        from blocklearn.cli.compare_cka import compare_cka
+        with loading():
+            from blocklearn.cli.compare_cka import compare_cka
 
         written = compare_cka(_one_each(paths), picture)
         print(f"Written: {', '.join(map(str, written))}")
@@ -75,8 +77,13 @@ def run_compare(args: list[str]) -> None:
         for label, own in paths.items()
     }
 
-    from blocklearn.reporting.comparison import plot_comparison, print_comparison, write_comparison
-    from blocklearn.reporting.results import read_results
+    with loading():
+        from blocklearn.reporting.comparison import (
+            plot_comparison,
+            print_comparison,
+            write_comparison,
+        )
+        from blocklearn.reporting.results import read_results
 
     found = {label: [read_results(path) for path in own] for label, own in files.items()}
     _require_comparable(found)

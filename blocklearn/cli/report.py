@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from blocklearn.cli.loading import loading
 from blocklearn.errors import UserError
 
 
@@ -38,8 +39,9 @@ def run_report(args: list[str]) -> None:
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"report: --out {out}: the page is HTML, name a file that ends in .html")
 
-    from blocklearn.report.page import write_report
-    from blocklearn.report.runs import read_run, require_same_data
+    with loading():
+        from blocklearn.report.page import write_report
+        from blocklearn.report.runs import read_run, require_same_data
 
     runs = [read_run(name, path) for name, path in folders.items()]
     require_same_data(runs)

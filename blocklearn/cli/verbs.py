@@ -39,6 +39,7 @@ OTHER_VERBS = {  # where the function of each verb lies that is not the Trainer'
     "pack": "blocklearn.cli.pack:run_pack",
     "report": "blocklearn.cli.report:run_report",
     "compare": "blocklearn.cli.compare:run_compare",
+    "ablate": "blocklearn.cli.ablate:run_ablate",
     "completion": "blocklearn.cli.completion:run_completion",
 }
 DESCRIPTION = (

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
@@ -13,6 +12,7 @@ from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.evaluation.feature_cache import FeatureCache
 from blocklearn.evaluation.labels_check import check_features, check_labels, check_samples
 from blocklearn.evaluation.probe_settings import ProbeSettings
+from blocklearn.evaluation.tracked import tracked
 
 
 class CachedFeatures(Dataset[dict[str, Tensor]]):
@@ -47,7 +47,7 @@ def collect_features(
         "label": [],
         "index": [],
     }
-    for batch in track(batches, "Computing features", transient=True):
+    for batch in tracked("Computing features", batches):
         values = network.stage_features(batch.views[0].to(device), kinds)
         for spec, value in zip(specs, values, strict=True):
             columns[spec.key].append(value.cpu())

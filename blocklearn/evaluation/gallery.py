@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -17,6 +16,7 @@ from blocklearn.errors import UserError
 from blocklearn.evaluation.cached_features import collect_features
 from blocklearn.evaluation.evaluation import Evaluation, Row
 from blocklearn.evaluation.labels_check import check_features, require_sample_labels
+from blocklearn.evaluation.tracked import tracked
 from blocklearn.pictures.image_sheet import draw_sheet
 from blocklearn.pictures.scatter import draw_maps
 
@@ -91,7 +91,7 @@ class Gallery(Evaluation):
         self._maps: list[np.ndarray] = []
         self._nearest: list[Tensor] = []
         rows = []
-        for spec in track(specs, "Drawing maps", transient=True):
+        for spec in tracked("Drawing maps", specs):
             features = columns[spec.key][taken].float()
             values = self._look(features)
             rows.append(Row(spec.stage, spec.index, spec.kind, values))

@@ -128,9 +128,10 @@ class LinearClassifiers(LightningModule):
 def accuracy_row(
     spec: FeatureSpec, feature: str, top1: Any, top5: Any, settings: ProbeSettings
 ) -> Row:
-    """Accuracies in percent: `top1`, and `top5`, for the five likeliest classes (all of them where
-    there are fewer)."""
-    values = {"top1": 100 * float(top1.compute()), "top5": 100 * float(top5.compute())}
+    """Accuracies in percent: `top1`, and `top5`, for the five likeliest classes, where there are
+    more than five."""
+    measured = {"top1": top1, "top5": top5} if top5.num_classes > 5 else {"top1": top1}
+    values = {name: 100 * float(metric.compute()) for name, metric in measured.items()}
     how = {"lr": settings.lr, "epochs": settings.epochs}
     return Row(spec.stage, spec.index, feature, values, how)
 

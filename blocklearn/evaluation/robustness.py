@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -29,6 +28,7 @@ from blocklearn.evaluation.corruption_error import summarised
 from blocklearn.evaluation.evaluation import Evaluation, Row
 from blocklearn.evaluation.labels_check import check_samples
 from blocklearn.evaluation.linear_probe import LinearClassifiers, prepare_evaluation
+from blocklearn.evaluation.tracked import tracked
 from blocklearn.pictures.corruption_sheet import draw_corruptions
 from blocklearn.pictures.error_by_corruption import draw_errors
 from blocklearn.weights.atomic_write import replacing
@@ -234,4 +234,4 @@ def _tracked(
     """With a bar: over batches where there is one loader, else over loaders as well."""
     for number, (cases, batches) in enumerate(loaders):
         told = f"Corrupted images, part {number + 1} of {len(loaders)}"
-        yield cases, track(batches, told, transient=True)
+        yield cases, tracked(told, batches)

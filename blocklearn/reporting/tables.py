@@ -3,13 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich.console import Console
-from rich.table import Table
-
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.evaluation.evaluation import Row
 from blocklearn.evaluation.isolation import Reach
 from blocklearn.reporting.results import Results
+from blocklearn.reporting.wide_table import print_wide
 
 STEP = re.compile(r"(.*_)?step\d+")  # a metric of one step ahead of a prediction
 NAMES = {
@@ -66,25 +64,17 @@ def feature_order(rows: Iterable[Row]) -> list[str]:
 
 
 def print_table(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], whole_names: bool = False
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1
 ) -> None:
-    """The first column on the left, numbers on the right.
+    """Names on the left, numbers on the right; no number is cut.
 
     Args:
         title: above the table.
         header: names of the columns.
         rows: a text a column.
-        whole_names: never break those of the first column.
+        names: how many columns in front say what a line is.
     """
-    table = Table(title=title, title_justify="left")
-    for position, name in enumerate(header):
-        right = position > 0
-        table.add_column(
-            name, justify="right" if right else "left", no_wrap=whole_names and not right
-        )
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    print_wide(header, rows, title, names=names)
 
 
 def print_blocks(network: BlockwiseModule) -> None:
@@ -111,7 +101,10 @@ def print_blocks(network: BlockwiseModule) -> None:
     backbone = network.structure.backbone + (f" ({kwargs})" if kwargs else "")
     title = f"{backbone} in {len(rows)} block{'s' if len(rows) > 1 else ''}"
     print_table(
-        title, ("block", "stages", "channels", "size", "parameters", "of its objective"), rows
+        title,
+        ("block", "stages", "channels", "size", "parameters", "of its objective"),
+        rows,
+        names=2,
     )
 
 
@@ -188,7 +181,7 @@ def print_results(results: Results) -> None:
         )
         for row in results.rows
     ]
-    print_table(title, ("stage", "feature", *map(value_name, results.names)), lines)
+    print_table(title, ("stage", "feature", *map(value_name, results.names)), lines, names=2)
 
 
 def _print_by_value(title: str, results: Results, feature: str) -> None:
@@ -197,7 +190,7 @@ def _print_by_value(title: str, results: Results, feature: str) -> None:
     lines = [
         (value_name(name), *(_cell(row, name, results.unit) for row in rows)) for name in names
     ]
-    print_table(title, ("", *(f"{row.index} {row.stage}" for row in rows)), lines, whole_names=True)
+    print_table(title, ("", *(f"{row.index} {row.stage}" for row in rows)), lines)
 
 
 def _cell(row: Row, name: str, unit: str) -> str:

@@ -36,13 +36,9 @@ def test_version_is_quick_and_plain() -> None:
 def test_the_demo_ends_in_one_table_and_one_picture(tmp_path: Path) -> None:
     done = run_alone("demo", f"--default_root_dir={tmp_path}", "--max_epochs=1")
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    (header,) = [
-        line for line in lines if "end-to-end" in line and "random" in line and "blockwise" in line
-    ]
-    assert all(
-        sum(f"layer{k}" in line for line in lines[lines.index(header) :]) == 2 for k in range(1, 5)
-    )
+    table = done.stdout[done.stdout.index("Linear probes on digits, top-1") :]
+    assert [table.count(f"│ {name}") for name in ("random", "end-to-end", "blockwise")] == [2] * 3
+    assert [table.count(f"{k} layer{k}") for k in range(1, 5)] == [2] * 4
     assert (tmp_path / "accuracy_by_block.png").read_bytes().startswith(b"\x89PNG")
     results = json.loads((tmp_path / "results.json").read_text())
     assert {name: len(rows) for name, rows in results.items()} == {
@@ -50,6 +46,20 @@ def test_the_demo_ends_in_one_table_and_one_picture(tmp_path: Path) -> None:
         "end-to-end": 5,
         "blockwise": 8,
     }
+    again = run_alone("demo", f"--default_root_dir={tmp_path}", "--max_epochs=1")
+    assert f"{tmp_path / 'blockwise'} is finished" in again.stdout
+    other = run_alone("demo", f"--default_root_dir={tmp_path}", "--seeds=2")
+    assert "holds a demo that was made with" in other.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_of_several_seeds_tells_mean_and_deviation(tmp_path: Path) -> None:
+    done = run_alone("demo", f"--default_root_dir={tmp_path}", "--max_epochs=1", "--seeds=2")
+    assert done.returncode == 0, done.stderr
+    assert "mean ± sd of 2 seeds (* best)" in done.stdout
+    rows = json.loads((tmp_path / "results.json").read_text())["blockwise"]
+    assert [len(seed) for seed in rows] == [8, 8]
+    assert rows[0] != rows[1]
 
 
 @pytest.mark.slow

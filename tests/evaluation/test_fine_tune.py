@@ -30,7 +30,7 @@ def test_fine_tuning_reports_one_row_on_the_last_stage(tmp_path: Path, blocks: s
     (row,) = fine_tune(tmp_path, small_network(blocks=blocks))
     assert (row.stage, row.index, row.feature) == ("layer4", 4, "finetuned")
     assert row.settings == {"lr": 0.1, "epochs": 2}
-    assert 0 <= row.values["top1"] <= row.values["top5"] <= 100
+    assert 0 <= row.values["top1"] <= 100
 
 
 def test_the_network_is_not_changed_by_fine_tuning_it(tmp_path: Path) -> None:

@@ -27,10 +27,8 @@ def test_every_stage_is_probed_on_its_raw_and_its_head_feature(tmp_path: Path) -
     assert [(r.stage, r.index, r.feature) for r in rows] == [
         (f"layer{k}", k, feature) for k in range(1, 5) for feature in ("raw", "head")
     ]
-    assert all(
-        0 <= r.values["top1"] <= r.values["top5"] <= 100 and r.settings["epochs"] == 3 for r in rows
-    )
-    assert all(r.values["top5"] == 100 for r in rows)  # four classes
+    assert all(0 <= r.values["top1"] <= 100 and r.settings["epochs"] == 3 for r in rows)
+    assert all("top5" not in r.values for r in rows)  # of four classes it would say nothing
 
 
 def test_end_to_end_has_a_head_at_its_end_only(tmp_path: Path) -> None:
