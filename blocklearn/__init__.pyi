@@ -21,6 +21,9 @@ from blocklearn.evaluation.fine_tune import FineTune as FineTune
 from blocklearn.evaluation.frame_probe import FrameProbe as FrameProbe
 from blocklearn.evaluation.knn import KNN as KNN
 from blocklearn.evaluation.linear_probe import LinearProbe as LinearProbe
+from blocklearn.evaluation.logistic_regression import LogisticRegression as LogisticRegression
+from blocklearn.evaluation.overview import Overview as Overview
+from blocklearn.evaluation.probe_settings import ProbeSettings as ProbeSettings
 from blocklearn.evaluation.representation import Representation as Representation
 from blocklearn.evaluation.robustness import Robustness as Robustness
 from blocklearn.heads.context import Context as Context
@@ -47,6 +50,7 @@ from blocklearn.objectives.temporal_infonce import TemporalInfoNCE as TemporalIn
 from blocklearn.optim.lars import LARS as LARS
 from blocklearn.optim.warmup_cosine import ConstantLR as ConstantLR
 from blocklearn.optim.warmup_cosine import WarmupCosine as WarmupCosine
+from blocklearn.runs.evaluate import evaluate as evaluate
 from blocklearn.training.schedule import Sequential as Sequential
 from blocklearn.training.schedule import SequentialSchedule as SequentialSchedule
 from blocklearn.training.schedule import Simultaneous as Simultaneous
