@@ -17,6 +17,7 @@ from blocklearn.runs.lone_checkpoint import settings_of_checkpoint
 from blocklearn.runs.received import received_settings
 from blocklearn.runs.run_folder import RunFolder, find_config, shipped_configs
 from blocklearn.runs.strict_yaml import read_yaml
+from blocklearn.weights.hub import FOLDER, HUB, local_copy
 
 DEFAULT_CONFIG = "bt_digits.yaml"
 SAME_NAME = {"noise", "recompute"}  # lists before 0.2, single values now
@@ -67,7 +68,7 @@ def locate_configs(args: list[str]) -> Command:
         UserError: for a file that is not there, or that `read_yaml` refuses; for a section that
             there is not.
     """
-    args = named_in_args(_renewed_flags(args))
+    args = _fetched_checkpoint(named_in_args(_renewed_flags(args)))
     located: list[str] = []
     named: dict[Path, dict[str, Any]] = {}  # with what they hold
     expects_name = False
@@ -175,6 +176,15 @@ def _config_of_run(args: list[str]) -> Path | None:
         return None
     own = RunFolder.of_checkpoint(Path(checkpoint)).config
     return own if own.is_file() else None
+
+
+def _fetched_checkpoint(args: list[str]) -> list[str]:
+    """With the folder of what `hf-hub:` or `local-dir:` names; `fit` reads it by that name."""
+    name = _value_of("--model.checkpoint", args) or ""
+    if not name.startswith((HUB, FOLDER)) or args[0] not in TRAINER_VERBS or args[0] == "fit":
+        return args
+    given = (name, f"--model.checkpoint={name}")
+    return [arg.replace(name, str(local_copy(name))) if arg in given else arg for arg in args]
 
 
 def _told_by_checkpoint(args: list[str], data_named: bool) -> str | None:

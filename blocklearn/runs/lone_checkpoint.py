@@ -14,22 +14,24 @@ NO_OBJECTIVE = "blocklearn.objectives.objective.NoObjective"
 
 def settings_of_checkpoint(path: Path, data_named: bool) -> str | None:
     """What the file itself says of its network and its data, as a configuration in YAML; None where
-    neither `blocklearn fit` nor a Trainer on a `BlockwiseModule` wrote it. Nothing in it is
+    nothing of ours wrote it: no fit, no Trainer on a `BlockwiseModule`, no export. Nothing in it is
     believed but plain values, and no class is imported that is none of `blocklearn.data`.
 
     Args:
-        path: of the checkpoint.
+        path: of the checkpoint, or of a folder that `blocklearn export` wrote.
         data_named: whether the command says what data to evaluate on.
 
     Raises:
         UserError: for a file that cannot be read, and where the data are not known.
     """
+    from blocklearn.interop.trained_weights import read_structure
     from blocklearn.weights.checkpoint import STRUCTURE, is_checkpoint, read_weights
 
     content = read_weights(path)
-    if not is_checkpoint(content):
+    structure = content[STRUCTURE] if is_checkpoint(content) else read_structure(path)
+    if structure is None:
         return None
-    settings: dict[str, Any] = {"model": _model_of(content[STRUCTURE])}
+    settings: dict[str, Any] = {"model": _model_of(structure)}
     told = f"{path}: no config.yaml beside it, so the stages alone, no pooling heads"
     if not data_named:
         settings["data"] = _data_of(content, path)
