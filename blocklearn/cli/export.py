@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         "--backbone", help="timm name of a published file's backbone, where it is not recognised"
     )
     parser.add_argument(
-        "--license", help="of the weights, for the model card, as the Hub calls it: mit, cc-by-4.0"
+        "--license",
+        type=_license,
+        help="of the weights, for the model card, as the Hub calls it: mit, cc-by-4.0",
     )
     parser.add_argument(
         "--push", metavar="OWNER/NAME", help="upload the folder to the Hugging Face Hub"
@@ -69,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         "--dry_run", action="store_true", help="with --push: list what would be uploaded"
     )
     return parser
+
+
+def _license(name: str) -> str:
+    """As it may stand in the front matter of a card."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+        raise argparse.ArgumentTypeError(f"{name!r} is no name of a license, such as mit")
+    return name
 
 
 def _latest(given: Path) -> Path:
