@@ -46,8 +46,9 @@ format: $(READY)  ## mend what lint can mend by itself, and format the code
 	$(BIN)/ruff format .
 
 build: $(READY)  ## the source distribution and the wheel, in dist/
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet build
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet build twine
 	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 bench: $(READY)  ## speed and memory against named baselines
 	$(BIN)/python -m benchmarks

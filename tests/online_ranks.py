@@ -17,7 +17,7 @@ from small import weights
 
 from blocklearn import BlockwiseDDPStrategy
 from blocklearn.callbacks import OnlineKNN, OnlineProbe
-from blocklearn.cli.error_exit import QUIET
+from blocklearn.runs.little_noise import QUIET
 
 
 def run(folder: Path) -> dict[str, Any]:

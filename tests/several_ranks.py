@@ -20,9 +20,9 @@ from small import small_data, small_network, small_trainer, weights
 from blocklearn import BlockParallelStrategy, BlockSettings, Patches, PatchInfoNCE, Supervised
 from blocklearn.blocks.noise import GaussianNoise
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
-from blocklearn.cli.error_exit import QUIET
 from blocklearn.optim.warmup_cosine import ConstantLR
 from blocklearn.reporting.loggers import MetricsCSV
+from blocklearn.runs.little_noise import QUIET
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "barlow_twins": {"noise": GaussianNoise()},

@@ -5,9 +5,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+from public_stub import STUB, stub
 
 import blocklearn
+
+ROOT = Path(__file__).parents[1]
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +41,25 @@ def test_every_public_name_resolves_without_wandb() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Blok'"):
         _ = blocklearn.Blok  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_type_checkers_are_told_where_every_public_name_comes_from() -> None:
+    assert STUB.read_text() == stub(), "python tests/public_stub.py"
+    assert STUB.with_name("py.typed").is_file()
+
+
+def test_no_file_names_a_repository_that_is_not_there() -> None:
+    told = [*ROOT.glob("*.*"), *(ROOT / ".github").rglob("*.yml"), *(ROOT / "docs").glob("*.md")]
+    address = "github.com/" + "blocklearn"
+    assert not [path for path in told if path.is_file() and address in path.read_text()]
+
+
+def test_the_citation_has_the_packages_version_and_both_papers() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    papers = {work["url"]: work for work in citation["references"]}
+    assert citation["version"] == blocklearn.__version__
+    assert papers.keys() == {f"https://arxiv.org/abs/{n}" for n in ("2302.01647", "1905.11786")}
+    assert all({"title", "authors", "year"} <= work.keys() for work in papers.values())
 
 
 def test_the_pinned_packages_are_what_the_project_asks_for_with_a_hash_each() -> None:

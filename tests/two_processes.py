@@ -41,7 +41,6 @@ from blocklearn import (
 from blocklearn.blocks.noise import GaussianNoise
 from blocklearn.blocks.settings import BlockSettings
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
-from blocklearn.cli.error_exit import QUIET
 from blocklearn.distributed.collectives import (
     broadcast_state,
     first_row,
@@ -52,6 +51,7 @@ from blocklearn.distributed.groups import world_size
 from blocklearn.distributed.sync_norm import synchronise_norms
 from blocklearn.objectives.objective import LocalBatch, ObjectiveOutput
 from blocklearn.optim.warmup_cosine import ConstantLR
+from blocklearn.runs.little_noise import QUIET
 from blocklearn.training.schedule import SequentialSchedule
 
 SAMPLES = 12

@@ -16,9 +16,9 @@ from small import small_data, small_network, small_trainer
 
 from blocklearn import BlockParallelStrategy, BlockwiseDDPStrategy
 from blocklearn.callbacks import CollapseAlarm
-from blocklearn.cli.error_exit import QUIET
 from blocklearn.metrics import Alignment, FeatureStd, RankMe, Uniformity
 from blocklearn.reporting.loggers import MetricsCSV
+from blocklearn.runs.little_noise import QUIET
 
 
 def train(folder: Path, strategy: Any = None, alarm: CollapseAlarm | None = None) -> dict[str, Any]:

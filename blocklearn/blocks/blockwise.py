@@ -1,6 +1,6 @@
 """Compose blocks over a backbone and train them in isolation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -81,8 +81,8 @@ class BlockwiseModule(LightningWalk):
             or where to start from.
 
     Raises:
-        UserError: for an unknown backbone, a cut that it does not have, settings for a block that
-            there is not, or a checkpoint that does not fit.
+        UserError: for an unknown backbone, a cut or a block that there is not, or a checkpoint that
+            does not fit.
     """
 
     @accept_old_arguments
@@ -175,8 +175,7 @@ class BlockwiseModule(LightningWalk):
         return stage_features(self.walked, x, kinds)
 
     def frame_features(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """The same before the mean over time, for sound: each `(B, width, T)`, with its samples per
-        position."""
+        """Before the mean over time, for sound: each `(B, width, T)`, its samples per position."""
         return frame_features(self.walked, x)
 
     def costs(self) -> Sequence[float]:
@@ -234,15 +233,12 @@ class BlockwiseModule(LightningWalk):
         content = read_checkpoint(checkpoint_path, weights_suffice=True)
         with as_large_as(content, checkpoint_path):
             network = cls(objective or NoObjective, **arguments_of(content[STRUCTURE]), **changes)
-        weights = content["state_dict"]
-        if objective is None:
-            weights = {name: weights[name] for name in network.state_dict() if name in weights}
-        load_weights(network, weights, checkpoint_path)
+        network._load_own(content["state_dict"], checkpoint_path)
         return network.eval()
 
     def load_checkpoint(self, path: str) -> None:
-        """Load the weights of a checkpoint that `blocklearn fit` wrote, or those of a published
-        file: its backbone, and its pooling heads where it has any (`blocklearn.weights.external`).
+        """Load the weights of our own checkpoint, or those of a published file: its backbone, and
+        its pooling heads where it has any (`blocklearn.weights.external`).
 
         Raises:
             UserError: where it cannot be read or does not fit this network.
@@ -256,9 +252,14 @@ class BlockwiseModule(LightningWalk):
                 path,
             )
             return
-        theirs = content[STRUCTURE]
-        self._require_same_structure(theirs, f"checkpoint: {path}")
-        load_weights(self, content["state_dict"], path)
+        self._require_same_structure(content[STRUCTURE], f"checkpoint: {path}")
+        self._load_own(content["state_dict"], path)
+
+    def _load_own(self, weights: Mapping[str, Tensor], path: str | Path) -> None:
+        """But for those of objectives where this network has none."""
+        if all(isinstance(block.objective, NoObjective) for block in self.walked):
+            weights = {name: weights[name] for name in self.state_dict() if name in weights}
+        load_weights(self, weights, path)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on from another network's checkpoint, in one line and before anything is

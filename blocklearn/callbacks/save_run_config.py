@@ -30,4 +30,4 @@ def written(parser: Any, config: Any) -> str:
     config = config.clone()
     for key in OF_ONE_COMMAND:
         config.pop(key, None)
-    return parser.dump(config, skip_none=False)
+    return parser.dump(config, skip_unset=False)

@@ -21,7 +21,6 @@ from blocklearn.callbacks.save_run_config import SaveRunConfig, written
 from blocklearn.callbacks.write_features import WriteFeatures
 from blocklearn.cli.arguments import OF_LIGHTNING, add_own_arguments
 from blocklearn.cli.early_end import run_and_explain
-from blocklearn.cli.evaluate import choose_evaluation, evaluate
 from blocklearn.cli.loading import loaded
 from blocklearn.cli.parser import CommandParser, first_reason, prepare_parsing
 from blocklearn.cli.plan import reduced_for_plan
@@ -48,6 +47,7 @@ from blocklearn.interop.checkpoint_io import StreamingCheckpointIO
 from blocklearn.reporting.loggers import WandbSettings, build_wandb, finish_wandb
 from blocklearn.reporting.tables import print_blocks, print_validation
 from blocklearn.runs.ending import ending
+from blocklearn.runs.evaluate import choose_evaluation, evaluate_into
 from blocklearn.runs.plan import refuse_plan
 from blocklearn.runs.refusals import refuse_flags, refuse_seed
 from blocklearn.runs.resume import go_on_from
@@ -298,7 +298,7 @@ class BlocklearnCLI(LightningCLI):
     def test(self, model: BlockwiseModule, datamodule: KeyedDataModule) -> Sequence[Row]:
         """Evaluate the network: by a linear probe on every stage, or as `--evaluation` says."""
         folder = self._evaluation_folder
-        return evaluate(self._evaluation, model, datamodule, self._checkpoint, folder).rows
+        return evaluate_into(folder, self._evaluation, model, datamodule, self._checkpoint).rows
 
     @property
     def _evaluation(self) -> Evaluation:

@@ -13,9 +13,11 @@ from blocklearn.blocks.old_arguments import LISTS, renewed, renewed_config, rene
 from blocklearn.cli.strategy_names import named_in_args, named_in_config
 from blocklearn.cli.verbs import TRAINER_VERBS
 from blocklearn.errors import UserError
+from blocklearn.runs.lone_checkpoint import settings_of_checkpoint
 from blocklearn.runs.received import received_settings
 from blocklearn.runs.run_folder import RunFolder, find_config
 from blocklearn.runs.strict_yaml import read_yaml
+from blocklearn.weights.hub import FOLDER, HUB, local_copy
 
 DEFAULT_CONFIG = "bt_digits.yaml"
 SAME_NAME = {"noise", "recompute"}  # lists before 0.2, single values now
@@ -67,7 +69,7 @@ def locate_configs(args: list[str]) -> Command:
         UserError: for a file that is not there, or that `read_yaml` refuses; for a section that
             there is not.
     """
-    args = named_in_args(_renewed_flags(args))
+    args = _fetched_checkpoint(named_in_args(_renewed_flags(args)))
     located: list[str] = []
     named: dict[Path, dict[str, Any]] = {}  # with what they hold
     expects_name = False
@@ -87,6 +89,10 @@ def locate_configs(args: list[str]) -> Command:
     if "model" in sections:
         return Command(located, None, list(named))
     received = _config_of_run(args)
+    told = None if received else _told_by_checkpoint(args, "data" in sections)
+    if told:
+        located.insert(1, f"--config={told}")
+        return Command(located, None, list(named))
     if named and not received:
         raise UserError(
             f"{list(named)[-1].name} says nothing of a model: name a trained one with "
@@ -170,11 +176,32 @@ def _config_of_run(args: list[str]) -> Path | None:
     if not checkpoint or args[0] in ("fit", "plan"):
         return None
     own = RunFolder.of_checkpoint(Path(checkpoint)).config
-    if Path(checkpoint).exists() and not own.is_file():
+    return own if own.is_file() else None
+
+
+def _fetched_checkpoint(args: list[str]) -> list[str]:
+    """With the folder of what `hf-hub:` or `local-dir:` names; `fit` reads it by that name."""
+    name = _value_of("--model.checkpoint", args) or ""
+    if not name.startswith((HUB, FOLDER)) or args[0] not in TRAINER_VERBS or args[0] == "fit":
+        return args
+    given = (name, f"--model.checkpoint={name}")
+    return [arg.replace(name, str(local_copy(name))) if arg in given else arg for arg in args]
+
+
+def _told_by_checkpoint(args: list[str], data_named: bool) -> str | None:
+    """What a checkpoint without a configuration beside it says of its network; None where the
+    command names no such file."""
+    checkpoint = _value_of("--model.checkpoint", args)
+    if not checkpoint or args[0] in ("fit", "plan") or not Path(checkpoint).exists():
+        return None
+    data_named |= any(arg.partition("=")[0] in ("--data", "--data.class_path") for arg in args)
+    told = settings_of_checkpoint(Path(checkpoint), data_named)
+    if told is None:
+        own = RunFolder.of_checkpoint(Path(checkpoint)).config
         raise UserError(
             f"there is no {own} beside the checkpoint: name the run's configuration with --config"
         )
-    return own if own.is_file() else None
+    return told
 
 
 def _default_config(args: list[str]) -> Path:

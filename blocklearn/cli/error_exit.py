@@ -1,41 +1,19 @@
 """Run a job for a person at a terminal."""
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable
 
 from blocklearn.errors import UserError
+from blocklearn.runs.little_noise import be_quiet
 
-QUIET = (
-    ".*does not have many workers",
-    ".*smaller than the logging interval",
-    # of ModelCheckpoint, whose state after a batch is meant
-    ".*but no pre-optimization state was saved",
-    ".*exists and is not empty",  # what resuming is
-    ".*in eval mode at the start of training",  # what probing is
-    r".*\.grad attribute of a Tensor that is not a leaf",  # which torch.compile looks at
-    ".*LeafSpec.*is deprecated",  # Lightning 2.6 on torch 2.15
-)
-CHATTY = (  # by full name: Lightning sets the level of their parents when it is imported
-    "lightning.pytorch.utilities.rank_zero",
-    "lightning.fabric.utilities.rank_zero",
-    "lightning.fabric.utilities.seed",
-    "lightning.fabric.utilities.distributed",
-    "lightning.pytorch.trainer.connectors.signal_connector",
-    "lightning_utilities.core.rank_zero",
-)
 ERROR_NAME = f"{UserError.__module__}.{UserError.__qualname__}: "
 
 
 def guarded(job: Callable[[], object]) -> int:
     """Run `job` with little noise, and tell what the user can fix in one line. Returns the exit
     status."""
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in QUIET:
-        warnings.filterwarnings("ignore", message)
+    be_quiet()
     try:
         job()
         sys.stdout.flush()

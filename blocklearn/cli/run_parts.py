@@ -28,6 +28,7 @@ from blocklearn.reporting.wandb_run_id import PATTERN
 from blocklearn.runs.resume import GoingOn
 from blocklearn.runs.run_folder import RunFolder
 from blocklearn.training.trainer_parts import OF_TRAINING
+from blocklearn.weights.hub import in_hub_cache
 
 WHOLE = {
     **{f"limit_{part}_batches": 1.0 for part in ("train", "val", "test", "predict")},
@@ -53,7 +54,8 @@ def choose_folder(verb: str, config: Any) -> RunFolder:
         return RunFolder(Path(config.trainer.default_root_dir or "."))
     if config.trainer.default_root_dir:
         return RunFolder(Path(config.trainer.default_root_dir))
-    if verb != "fit" and config.model.checkpoint:
+    checkpoint = None if verb == "fit" else config.model.checkpoint
+    if checkpoint and not in_hub_cache(Path(checkpoint)):
         return RunFolder.of_checkpoint(Path(config.model.checkpoint))
     if not is_first_process():
         return _folder_of_first_process()

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, default_collate
 
@@ -22,6 +21,7 @@ from blocklearn.data.loader import (
     LabelledSamples,
     ResumableLoader,
 )
+from blocklearn.data.remembered import RememberedData
 from blocklearn.data.unreadable import UnreadableSamples, replaced_samples
 from blocklearn.data.view_recipe import ViewRecipe
 from blocklearn.distributed.groups import data_rank, world_size
@@ -29,7 +29,7 @@ from blocklearn.errors import UserError
 from blocklearn.machine import available_cores
 
 
-class KeyedDataModule(LightningDataModule):
+class KeyedDataModule(RememberedData):
     """Samples of any kind, augmented by a recipe, every draw keyed to (seed, epoch, sample, view).
     Subclass it, set the class attributes, and write the data sets; each yields (sample, label).
 

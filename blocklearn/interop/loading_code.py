@@ -8,7 +8,7 @@ from blocklearn.backbones import PreActResNet, SpeechEncoder
 from blocklearn.backbones.input_spec import input_of
 from blocklearn.interop.timm_folder import fits_timm, on_meta
 from blocklearn.interop.trained_weights import torchvision_twin
-from blocklearn.weights.checkpoint import EXPORTED
+from blocklearn.weights.file_names import EXPORTED
 from blocklearn.weights.structure import NetworkStructure
 
 TORCHVISION_FILE = "pytorch_model_torchvision.pth"

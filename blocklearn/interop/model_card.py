@@ -7,17 +7,20 @@ from blocklearn.interop.input_facts import input_facts
 from blocklearn.interop.loading_code import own_encoder, takes_sound, timm_code, torchvision_code
 from blocklearn.interop.papers import papers_of
 from blocklearn.interop.trained_weights import torchvision_twin
-from blocklearn.weights.checkpoint import EXPORTED_HEADS
+from blocklearn.weights.file_names import EXPORTED_HEADS
 from blocklearn.weights.structure import NetworkStructure
 
 IMAGE_TASK = "image-feature-extraction"
 OBJECTIVE_ALONE = "(an objective on the frozen features before it)"
+LICENSE = "<license>\n"  # its place in the front matter
 FRONT_MATTER = """---
 library_name: timm
 pipeline_tag: {task}
+<license>
 tags:
 - {task}
 - timm
+- blocklearn
 {more}---
 """
 CONTEXT = "context."
@@ -46,6 +49,7 @@ def write_model_card(
     formats: Sequence[str],
     recipe: Mapping[str, Any] | None = None,
     probes: Sequence[Mapping[str, Any]] = (),
+    license: str | None = None,
 ) -> str:
     """What the weights are, how they were made, what they reach and how to load them, as Markdown.
 
@@ -56,6 +60,7 @@ def write_model_card(
         formats: of `timm` and `torchvision`: which files are there.
         recipe: the run's configuration; left out where it is not known.
         probes: the `results.json` of the run's probes, one per target.
+        license: of the weights, as the Hub calls it, e.g. `mit`; null where nobody said.
     """
     papers = papers_of(recipe or {}, structure)
     sections = [*_opening(structure, papers), "## Load it\n"]
@@ -80,7 +85,8 @@ def write_model_card(
     if papers:
         lines = [f"- {title}, arXiv:{number}.\n" for number, title in papers.items()]
         sections.append("## References\n\n" + "".join(lines))
-    return "\n".join(sections)
+    told = f"license: {license}\n" if license else ""
+    return "\n".join(sections).replace(LICENSE, told, 1)
 
 
 def _opening(structure: NetworkStructure, papers: Mapping[str, str]) -> list[str]:

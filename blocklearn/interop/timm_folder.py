@@ -1,14 +1,14 @@
 """Make an exported folder one that timm loads by itself:
 `timm.create_model("local-dir:FOLDER", pretrained=True)`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from timm.models import save_for_hf
-from torch import nn
+from torch import Tensor, nn
 
 from blocklearn.backbones.create import create_backbone
 from blocklearn.data.images.image_spec import ImageSpec
@@ -22,13 +22,28 @@ CONFIG = "config.json"
 def fits_timm(structure: NetworkStructure, names: Collection[str]) -> bool:
     """Whether timm can build the backbone from its arguments alone, with these tensors and no
     others: not with a stem that was changed, not an encoder for sound, and not where the family has
-        weights behind
-    `forward_features` (VGG, MobileNetV3, ConvNeXt)."""
+    weights behind `forward_features` (VGG, MobileNetV3; of ConvNeXt see `completed`)."""
     if structure.small_stem:
         return False
     made = on_meta(structure)
     known = hasattr(made, "pretrained_cfg")  # as all of timm's have
     return known and made.state_dict().keys() == set(names)
+
+
+def completed(structure: NetworkStructure, backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A backbone with the initial ones and zeros of a LayerNorm behind `forward_features`, which
+    ConvNeXt has: timm then loads the folder by itself. As it is where anything else is lacking."""
+    if structure.small_stem:
+        return dict(backbone)
+    made = on_meta(structure)
+    norms = {
+        f"{name}.{part}": (torch.ones if part == "weight" else torch.zeros)(tensor.shape)
+        for name, module in made.named_modules()
+        if isinstance(module, nn.LayerNorm)
+        for part, tensor in module.state_dict().items()
+    }
+    lacking = made.state_dict().keys() - backbone.keys()
+    return {**backbone, **{name: norms[name] for name in lacking if lacking <= norms.keys()}}
 
 
 def on_meta(structure: NetworkStructure, small_stem: bool = False) -> nn.Module:

@@ -16,7 +16,6 @@ from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.blocks.without_objectives import bare_network
 from blocklearn.errors import UserError
 from blocklearn.weights.checkpoint import (
-    EXPORTED,
     PUBLISHED,
     STRUCTURE,
     as_large_as,
@@ -25,6 +24,7 @@ from blocklearn.weights.checkpoint import (
     read_weights,
 )
 from blocklearn.weights.external import OLD_KINDS, file_name, load_backbone, sort_published
+from blocklearn.weights.file_names import EXPORTED
 from blocklearn.weights.structure import NetworkStructure
 
 # Names and weights are the same in timm and torchvision.

@@ -92,13 +92,14 @@ def read_run(name: str, path: Path) -> ReportedRun:
         UserError: for a folder that is no run's, or that cannot be read.
     """
     folder = RunFolder(path)
-    if not folder.config.is_file():
+    config = read_yaml(folder.config) if folder.config.is_file() else {}
+    if not config and not (folder.evaluations() or list(path.glob("checkpoints/*.ckpt"))):
         raise UserError(
             f"report: {path} has no config.yaml, so it is not the folder of a run; name the folder "
             "that blocklearn fit told as Run folder"
         )
     results = {file.parent.name: read_results(file) for file in folder.evaluations()}
-    return ReportedRun(name, folder, dict(_flat(read_yaml(folder.config))), results)
+    return ReportedRun(name, folder, dict(_flat(config)), results)
 
 
 def require_same_data(runs: Sequence[ReportedRun]) -> None:

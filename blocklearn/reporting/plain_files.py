@@ -7,6 +7,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from blocklearn.weights.atomic_write import rights
+
 
 def read_plain(path: Path) -> bytes | None:
     """What the file holds; None where there is none.
@@ -34,6 +36,8 @@ def replace_plain(path: Path, content: bytes) -> None:
         with os.fdopen(_open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.write(content)
             file.flush()
+            if (mode := rights(path)) is not None:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:

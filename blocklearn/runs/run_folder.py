@@ -111,8 +111,10 @@ class RunFolder:
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> "RunFolder":
         """The run that wrote `RUN/checkpoints/NAME.ckpt`; for a checkpoint elsewhere, the folder it
-        lies in."""
+        lies in; for exported weights the run around them, or their own folder."""
         parent = checkpoint.parent
+        if checkpoint.is_dir() and not (parent / "config.yaml").is_file():
+            return cls(checkpoint)
         return cls(parent.parent if parent.name == "checkpoints" else parent)
 
 

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from blocklearn.distributed.block_parallel import BlockParallelStrategy
 from blocklearn.distributed.groups import world_size
 from blocklearn.distributed.strategy import BlockwiseDDPStrategy
+from blocklearn.errors import UserError
 from blocklearn.training.across_ranks import AcrossRanks
 from blocklearn.training.block_parts import BlockParts
 from blocklearn.training.contract import LocalBlock
@@ -59,6 +60,17 @@ class PlacedWalk(LightningModule):
     def costs(self) -> Sequence[float]:
         """What a step of each block costs, in any unit."""
         return [1.0] * len(self.walked)
+
+    def test_step(self, *_: Any) -> None:
+        """For `Trainer.test`, which every Lightning user tries.
+
+        Raises:
+            UserError: always, saying what tests a network that has no classifier.
+        """
+        raise UserError(
+            "Trainer.test: this network has no classifier to test; blocklearn.evaluate(network, "
+            "data) puts one on every stage, and Trainer.validate tells the local losses"
+        )
 
     def on_train_epoch_end(self) -> None:
         self.share_metrics()

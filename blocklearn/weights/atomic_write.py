@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,8 @@ def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` when the block ends
     well, and is on the disk by then, and so is its name. After an error `path` is as it was. The
     temporary file is new and of a name that nobody can know before, so nothing is written through a
-    link; what a killed process left of one goes.
+    link; what a killed process left of one goes. A new file has the rights that the user gives
+    files (`umask`), one that is replaced keeps its own.
 
     Args:
         path: what to write.
@@ -33,7 +35,8 @@ def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
             left.unlink()
         require_room(path, needed)
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        mode = unfinished.stat().st_mode
+        mode = rights(path) or rights(unfinished)
+        assert mode is not None
         yield unfinished
         unfinished.chmod(mode)  # some writers make a file of their own, for its owner alone
         flush(unfinished)
@@ -54,6 +57,15 @@ def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # on a disk that cannot be written there is none
             unfinished.unlink(missing_ok=True)
+
+
+def rights(path: Path) -> int | None:
+    """Who may read and write a file; None where there is no regular file."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    return mode & 0o777 if stat.S_ISREG(mode) else None
 
 
 def require_room(path: Path, needed: int) -> None:

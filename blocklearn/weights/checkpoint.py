@@ -15,15 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from blocklearn.errors import UserError
+from blocklearn.weights.file_names import EXPORTED, EXPORTED_HEADS
+from blocklearn.weights.hub import local_copy
 from blocklearn.weights.structure import NetworkStructure, no_larger_than
 
 STRUCTURE = "blocklearn"  # the checkpoint's key that says what network it holds
 PUBLISHED = "blocklearn_published"  # where in its weights the modules are that exports keep
-# in a folder of `blocklearn export`
-EXPORTED, EXPORTED_HEADS = (
-    "model.safetensors",
-    "heads.safetensors",
-)
 
 
 def read_checkpoint(path: str | Path, weights_suffice: bool = False) -> dict[str, Any]:
@@ -68,13 +65,13 @@ def is_checkpoint(content: Mapping[str, Any]) -> bool:
 
 def read_weights(path: str | Path) -> dict[str, Any]:
     """The content of any file of weights: one that `torch.save` wrote, or safetensors; for a folder
-    that `blocklearn export` wrote, the weights in it.
+    that `blocklearn export` wrote, the weights in it; `hf-hub:OWNER/NAME` fetches such a folder.
 
     Raises:
         UserError: for a missing file, one that holds no weights, or one that holds anything but
             tensors and plain data.
     """
-    path = Path(path)
+    path = local_copy(path)
     if (path / EXPORTED).is_file():
         heads = path / EXPORTED_HEADS
         return read_weights(path / EXPORTED) | (read_weights(heads) if heads.is_file() else {})

@@ -15,6 +15,7 @@ from small_disk import fill, make_read_only, small_disk
 
 from blocklearn import UserError
 from blocklearn.interop.checkpoint_io import StreamingCheckpointIO, bytes_in
+from blocklearn.reporting.plain_files import replace_plain
 from blocklearn.weights.atomic_write import replacing
 
 
@@ -64,16 +65,25 @@ def test_after_an_error_the_file_is_as_it_was(tmp_path: Path) -> None:
     assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("a", "old")]
 
 
-def test_a_file_has_the_rights_that_the_user_gives_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("umask", "given"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_the_rights_that_the_user_gives_files_and_one_that_was_there_keeps_its_own(
+    umask: int, given: int, tmp_path: Path
+) -> None:
     from safetensors.torch import save_file
 
-    before = os.umask(0o027)
+    new, before, plain = (tmp_path / name for name in ("new", "before", "plain.csv"))
+    for path in (before, plain):
+        path.write_text("old")
+        path.chmod(0o604)
+    former = os.umask(umask)
     try:
-        with replacing(tmp_path / "a.safetensors") as unfinished:
-            save_file({"a": torch.zeros(1)}, unfinished)
+        for path in (new, before):  # safetensors makes a file of its own, for its owner alone
+            write(path, lambda unfinished: save_file({"a": torch.zeros(1)}, unfinished))
+        replace_plain(plain, b"new")
     finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == 0o640
+        os.umask(former)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (new, before, plain)]
+    assert modes == [given, 0o604, 0o604]
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["size known", "size not known"])
