@@ -9,7 +9,7 @@ GAP = 2  # characters between two columns
 class Progress(NamedTuple):
     """Where a stage of a run stands.
 
-    Args:
+    Attributes:
         what: `Epoch 3/18`, `Validation`, ...
         done: batches.
         total: batches, maybe infinitely many.
@@ -31,7 +31,7 @@ def figure_lines(metrics: Mapping[str, float], width: int, height: int) -> list[
     """A column per block and a line per metric; blocks that do not fit beside each other stand
     below each other. Where there are more lines than `height` there are the losses alone.
 
-    Args:
+    Attributes:
         metrics: by `BLOCK/METRIC`; other names stand behind them.
         width: characters.
         height: lines.

@@ -14,7 +14,7 @@ from blocklearn.reporting.tables import feature_order
 class Place(NamedTuple):
     """Where in the network a row was measured.
 
-    Args:
+    Attributes:
         index: position of the stage, from 1.
         stage: its name.
         feature: which of its features.
@@ -30,7 +30,7 @@ class Place(NamedTuple):
 class Spread(NamedTuple):
     """One value over the seeds.
 
-    Args:
+    Attributes:
         mean: of the values.
         sd: their standard deviation (n - 1); None for fewer than two.
         n: how many there are.
