@@ -13,7 +13,7 @@ from blocklearn.errors import UserError
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution  # pyright: ignore[reportMissingImports]
 
-RANDOM = 10  # settings at most that are drawn at random before any is chosen by the others
+LEAST, RANDOM = 3, 10  # settings that are drawn at random before any is chosen by the others
 TRIES = 50  # suggestions until one is new
 
 
@@ -56,7 +56,7 @@ class OptunaSearch(Search):
             direction="maximize" if sweep.metric.maximize else "minimize",
             sampler=optuna.samplers.TPESampler(
                 seed=seed + len(known),
-                n_startup_trials=max(1, min(RANDOM, count // 3)),
+                n_startup_trials=max(LEAST, min(RANDOM, count // 3)),
                 constant_liar=True,
             ),
         )

@@ -113,6 +113,7 @@ class Runner:
             if outcome is None:
                 return trial
             self._note_end(trial, outcome)
+            self.say(f"{self._head(trial)}{self._figure(outcome)}, had ended before")
 
     def _wait_for(self, trial: Trial) -> None:
         self._busy.append(trial)
@@ -128,7 +129,7 @@ class Runner:
         outcome = outcome_of(trial) if status == 0 else None
         self._seconds.append(time.monotonic() - process.began)
         self._note_end(trial, outcome)
-        head = f"[{len(self.ended)}/{self.count}] {trial.title}: "
+        head = self._head(trial)
         if outcome is None:
             told = last_words(trial.log)
             self.say(f"{head}failed with status {status}, {told} (all of it in {trial.log})")
@@ -144,6 +145,9 @@ class Runner:
             self.search.tell(
                 self._asked[trial.name], mean(there) if len(there) == len(own) else None
             )
+
+    def _head(self, trial: Trial) -> str:
+        return f"[{len(self.ended)}/{self.count}] {trial.title}: "
 
     def _figure(self, outcome: Outcome) -> str:
         value = outcome.figures.get(self.metric.name)

@@ -77,9 +77,9 @@ def test_the_metric_is_the_accuracy_of_the_last_block_unless_the_file_says_anoth
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"paramters": {}}, "there is no key paramters; did you mean parameters?"),
+        ({"run_caps": 3}, "there is no key run_caps; did you mean run_cap?"),
         ({"early_terminate": {"type": "hyperband"}}, "early_terminate ends runs early"),
-        ({"method": "gird"}, "method should be one of grid, random, bayes, got gird"),
+        ({"method": "all"}, "method should be one of grid, random, bayes, got all"),
         ({"program": "train.py"}, "program should be blocklearn"),
         ({"command": ["${program}", "test", "${args}"]}, "the command begin with fit"),
         ({"command": ["${program}", "fit", "${args_json}"]}, "does not take ${args_json}"),

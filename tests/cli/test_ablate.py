@@ -129,7 +129,7 @@ def test_a_dry_run_prints_the_commands_and_runs_nothing(
         ({"model.nose": {"values": ["all"]}}, [], "Did you mean model.noise?"),
         ({**NOISE, "model.optimizer.lr": {"values": [1, "x"]}}, [], "model.optimizer.lr: x: "),
         ({"trainer.max_epochs": {"values": [1, 2.5]}}, [], "trainer.max_epochs: 2.5: "),
-        (NOISE, ["--model.blokcs=per_stage"], "own.yaml: command: "),
+        (NOISE, ["--modle.blocks=per_stage"], "own.yaml: command: "),
         (NOISE, ["--config=bt_digit.yaml"], "did you mean bt_digits.yaml?"),
     ],
 )
