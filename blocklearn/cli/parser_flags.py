@@ -98,8 +98,7 @@ def _of_parts(
 
 
 def typehint_at(parser: argparse.ArgumentParser, key: str) -> Any:
-    """The type of a flag, or of an argument of a part at it; None where there is none such, or it
-    names no part."""
+    """The type of a flag, or of an argument of a part at it; None where there is none such."""
     actions = {action.dest: action for action in parser._actions}
     words = key.split(".")
     end = next((n for n in range(len(words), 0, -1) if ".".join(words[:n]) in actions), 0)
@@ -107,7 +106,7 @@ def typehint_at(parser: argparse.ArgumentParser, key: str) -> Any:
     for word in words[end:]:
         found = (p for path in _parts(typehint).values() for p in arguments_of(path))
         typehint = next((p.annotation for p in found if p.name == word), None)
-    return typehint if _kinds(typehint) else None
+    return typehint
 
 
 def flags_of_part(key: str, path: str, typehint: Any) -> Iterator[Flag]:

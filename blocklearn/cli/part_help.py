@@ -3,8 +3,10 @@
 import inspect
 import re
 import shutil
+from dataclasses import is_dataclass
 from typing import Any
 
+from jsonargparse._typehints import get_help_types
 from jsonargparse._util import import_object
 
 from blocklearn.cli.class_paths import why_not
@@ -26,12 +28,15 @@ def show_part(args: list[str]) -> None:
     """
     key, name = part_asked(args) or ("", "")
     typehint = typehint_at(parser_of(args[0]), key)
-    if typehint is None:
+    kinds = get_help_types(typehint) if typehint is not None else None
+    if not kinds:
         raise UserError(
             f"{args[0]}: no part is named at --{key}; blocklearn {args[0]} --help=all lists the "
             "flags"
         )
     width = shutil.get_terminal_size((80, 24)).columns
+    if is_dataclass(kinds[0]):  # settings of one kind, there is nothing to choose
+        name = f"{kinds[0].__module__}.{kinds[0].__qualname__}"
     print(
         _page(key, name, typehint, width) if name else _list(args[0], key, typehint, width), end=""
     )
@@ -50,16 +55,18 @@ def _list(verb: str, key: str, typehint: Any, width: int) -> str:
 def _page(key: str, name: str, typehint: Any, width: int) -> str:
     known = known_parts(typehint)
     path = known.get(name, name)
-    wrong = why_not(path) if "." in path else f"there is no {name}{_meant(name, list(known))}"
+    wrong = (
+        why_not(path) if "." in path else f"there is no {name}{_meant(name, list(known), typehint)}"
+    )
     if wrong:
         raise UserError(f"{key}: {wrong}")
     flags = flags_of_part(key, path, typehint)
     return arguments_page(f"{path}, at --{key}", _described(path), flags, width)
 
 
-def _meant(name: str, known: list[str]) -> str:
-    near = nearest(name, known)
-    return f"; did you mean {near}?" if near else f"; there is {', '.join(known)}, or a class path"
+def _meant(name: str, known: list[str], typehint: Any) -> str:
+    near, offered = nearest(name, known), ", ".join(offered_parts(typehint))
+    return f"; did you mean {near}?" if near else f"; there is {offered}, or a class path"
 
 
 def _described(path: str) -> str:

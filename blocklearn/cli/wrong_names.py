@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 from blocklearn.cli.flags import Flag
 from blocklearn.cli.wrong_values import Asked
+from blocklearn.runs.received import values_of
 
 UNKNOWN = re.compile(r"unrecognized arguments: (\S+)|[Oo]ption '([\w.]+)' is not accepted")
 SAME = {  # what other programs call it
@@ -46,19 +47,32 @@ def explain_name(message: str, asked: Asked) -> str | None:
 
 def _no_argument_of_the_part(key: str, asked: Asked) -> str:
     """The part at hand does not take it: another may, or its name is nearly right."""
-    places = [name for name in asked.given if name.endswith(f".{key}")]
-    place = places[0].rpartition(".")[0] if places else ""
-    start = f"{place or key.rpartition('.')[0]}: " if place or "." in key else ""
     last = key.rpartition(".")[2]
+    where, name = _where(key, asked)
+    place = name.rpartition(".")[0]
+    start = f"{where}{place}: " if place else where
     if last == "target":
         return f"{start}this data set has one labelling only, no targets to choose from"
     flags = [flag for flag in asked.flags.values() if flag.name.endswith(f".{last}")]
     others = next((flag.of for flag in flags if flag.of and flag.name.startswith(place)), [])
     if others:
         more = " and others" if len(others) > 3 else ""
-        return f"{start}{key} is not accepted here; it is for {', '.join(others[:3])}{more}"
+        return f"{start}{last} is not accepted here; it is for {', '.join(others[:3])}{more}"
     near = _near(last, _neighbours(place, asked.flags))
-    return f"{start}{key} is not accepted" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{start}{last} is not accepted" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _where(key: str, asked: Asked) -> tuple[str, str]:
+    """The file in which a key stands, and its whole name; empty and as it is where it is told by
+    a flag."""
+    given = [name for name in asked.given if name == key or name.endswith(f".{key}")]
+    for path in [] if given else asked.files:
+        for whole, _ in values_of(path):
+            plain = re.sub(r"\.init_args|\[\d+\]", "", whole)
+            before, found, _ = f".{plain}.".partition(f".{key}.")
+            if found:
+                return f"config: {path}: ", f"{before}.{key}".strip(".")
+    return "", given[0] if given else key
 
 
 def _neighbours(place: str, flags: Mapping[str, Flag]) -> list[str]:

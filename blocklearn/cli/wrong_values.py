@@ -183,7 +183,7 @@ def broken_part(asked: Asked) -> str | None:
     written = zip(asked.args, [*asked.args[1:], ""], strict=True)
     pairs = [(arg.partition("=")[0], arg.partition("=")[2] or after) for arg, after in written]
     for path in asked.files:
-        pairs += [(f"config: {path}: {key}", value) for key, value in values_of(path)]
+        pairs += [(f"config: {path}: {key}", str(value)) for key, value in values_of(path)]
     for name, value in pairs:
         if CLASS_PATH.fullmatch(value) and value.partition(".")[0] not in LIBRARIES:
             wrong = why_not(value)

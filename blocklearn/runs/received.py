@@ -79,9 +79,9 @@ def where_named(config: Path, name: str) -> str:
     return next((key for key, value in _values("", read_yaml(config)) if name in str(value)), "")
 
 
-def values_of(config: Path) -> Iterator[tuple[str, str]]:
-    """The texts in a configuration, each with its key."""
-    return ((key, value) for key, value in _values("", read_yaml(config)) if isinstance(value, str))
+def values_of(config: Path) -> Iterator[tuple[str, Any]]:
+    """The plain values in a configuration, each with its whole key."""
+    return _values("", read_yaml(config))
 
 
 def _values(key: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -76,8 +76,8 @@ BROKEN: list[tuple[list[str], str]] = [
     ),
     (["--trainer.max_epochs=0"], "trainer.max_epochs: 0 trains nothing"),
     (["--trainer.max_epochs=-1"], "set --trainer.max_epochs or --trainer.max_steps"),
-    (["--trainer.max_epochs=2.5"], 'Parser key "trainer.max_epochs": Expected a int'),
-    (["--trainer.max_epochs=.inf"], 'Parser key "trainer.max_epochs": Expected a int'),
+    (["--trainer.max_epochs=2.5"], "trainer.max_epochs: should be a whole number"),
+    (["--trainer.max_epochs=.inf"], "trainer.max_epochs: should be a whole number"),
     (["--trainer.max_steps=-5"], "trainer.max_steps: -5 trains nothing"),
     (["--trainer.max_steps=0"], "trainer.max_steps: 0 trains nothing"),
     (["--trainer.min_epochs=5"], "trainer.min_epochs: 5 is more than trainer.max_epochs, 1"),
@@ -164,7 +164,7 @@ BROKEN: list[tuple[list[str], str]] = [
     ),
     (["--trainer.precision=16"], "trainer.precision: 16 would let"),
     (["--trainer.precision=16-true"], "trainer.precision: 16-true would let"),
-    (["--trainer.precision=half"], 'Parser key "trainer.precision"'),
+    (["--trainer.precision=half"], "trainer.precision: "),
     (["--trainer.precision=transformer-engine"], "trainer: Requirement 'transformer_engine"),
     (["--trainer.strategy=ddp"], "trainer.strategy: ddp expects one backward pass per step"),
     (
@@ -189,13 +189,13 @@ BROKEN: list[tuple[list[str], str]] = [
         ["--trainer.accumulate_grad_batches=0"],
         "--model.update.accumulate_batches 0 does it block by block",
     ),
-    (["--trainer.callbacks=nonsense"], 'Parser key "trainer.callbacks"'),
+    (["--trainer.callbacks=nonsense"], "trainer.callbacks: "),
     (["--seed_everything=-1"], "seed_everything: a seed lies between 0 and 4294967295, got -1"),
     (
         ["--seed_everything=99999999999"],
         "seed_everything: a seed lies between 0 and 4294967295, got 99999999999",
     ),
-    (["--seed_everything=five"], 'Parser key "seed_everything"'),
+    (["--seed_everything=five"], "seed_everything: "),
     # the backbone
     (
         net("layers: [1,1,1,1], channels: [8,8,8]"),
@@ -252,7 +252,7 @@ BROKEN: list[tuple[list[str], str]] = [
     (net(f"{NET}, features_only: true"), "a FeatureListNet cannot be cut into stages"),
     (
         ["--model.network.backbone_kwargs=[1]"],
-        'Parser key "model.network.backbone_kwargs": Expected a dict',
+        "model.network.backbone_kwargs: should be {KEY: VALUE}",
     ),
     (
         vit("depth: 0"),
@@ -322,7 +322,7 @@ BROKEN: list[tuple[list[str], str]] = [
         "Projector needs at least one width, each at least 1, got [4, 0]",
     ),
     (["--model.objective.projector.widths=[]"], "Projector needs at least one width"),
-    (["--model.objective.projector.widths=[.nan]"], 'Parser key "widths": Expected a int'),
+    (["--model.objective.projector.widths=[.nan]"], "projector.widths: should be a "),
     (["--model.objective.pooling.width=0"], "ExpandPooling: width is at least 1, got 0"),
     (["--model.objective.pooling.width=-4"], "ExpandPooling: width is at least 1, got -4"),
     (["--model.objective.pooling.kernel_size=5"], "kernel_size is 1 or 3, got 5"),
@@ -435,7 +435,7 @@ BROKEN: list[tuple[list[str], str]] = [
     (part("optimizer", "LARS", eta=0), "LARS needs lr > 0, eta > 0"),
     (part("optimizer", "LBFGS"), "LBFGS cannot update a block from its gradient alone"),
     (part("optimizer", "SparseAdam"), "SparseAdam cannot update a block from its gradient alone"),
-    (["--model.optimizer=Nonsense"], 'Parser key "model.optimizer"'),
+    (["--model.optimizer=Nonsense"], "model.optimizer: "),
     (["--model.lr_schedule.warmup_epochs=.nan"], "WarmupCosine needs finite warmup_epochs >= 0"),
     (["--model.lr_schedule.warmup_epochs=.inf"], "WarmupCosine needs finite warmup_epochs >= 0"),
     (
@@ -445,7 +445,7 @@ BROKEN: list[tuple[list[str], str]] = [
     (["--model.lr_schedule.final_factor=2"], "0 <= final_factor <= 1"),
     (part("noise", NOISE, sigma=-1), "GaussianNoise needs a finite sigma >= 0"),
     (part("noise", NOISE, sigma=".nan"), "GaussianNoise needs a finite sigma >= 0"),
-    (["--model.noise=loud"], 'Parser key "model.noise"'),
+    (["--model.noise=loud"], "model.noise: "),
     (["--model.per_block={block1: {noises: all}}"], "noises"),
     (
         ["--model.per_block={block4: {loss_weight: .nan}}"],
@@ -484,7 +484,7 @@ BROKEN: list[tuple[list[str], str]] = [
     (["--probe.weight_decay=.inf"], "probe: epochs and batch_size must be at least 1, lr positive"),
     (["--probe.batch_size=0"], "epochs and batch_size must be at least 1"),
     (["--probe.labelled_part=2"], "labelled_part must lie above 0 and be at most 1"),
-    (["--resume=maybe"], 'Parser key "resume"'),
+    (["--resume=maybe"], "resume: "),
     (["--ckpt_path=/nowhere.ckpt"], "there is no file /nowhere.ckpt"),
 ]
 SOUND: list[tuple[list[str], str]] = [
@@ -526,10 +526,10 @@ FILES = [
     ),
     ("- trainer\n- model\n", "should hold settings as KEY: VALUE, it holds one list"),
     ("model:\n\tnoise: all\n", "line 2"),
-    ("trainer:\n  max_epochs: [1, 2]\n", 'Parser key "trainer.max_epochs"'),
+    ("trainer:\n  max_epochs: [1, 2]\n", "trainer.max_epochs: "),
     (
         "model:\n  optimizer: {class_path: torch.optim.AdamW, init_args: {lr: fast}}\n",
-        'Parser key "lr"',
+        "lr: ",
     ),
     (
         "model:\n  lr_schedule: {init_args: {warmup_epochs: .nan}}\n",
