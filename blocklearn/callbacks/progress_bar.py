@@ -130,7 +130,13 @@ class BlockProgressBar(ProgressBar):
         self._evaluation_pace = Pace()
 
     def _evaluated(
-        self, what: str, module: LightningModule, outputs: Any, batch: Any, index: int, loader=0
+        self,
+        what: str,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        index: int,
+        loader: int = 0,
     ) -> None:
         self._evaluation_pace.end_batch()
         self.has_dataloader_changed(loader)

@@ -114,7 +114,7 @@ def _require_same_demo(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _run_folder(parent: Path, seed: int, seeds: int) -> RunFolder:
-    return RunFolder(parent / f"seed_{seed}" if seeds > 1 else parent)
+    return RunFolder(parent / f"seed{seed}" if seeds > 1 else parent)
 
 
 def _command(run: RunFolder, seed: int, changes: Sequence[str]) -> list[str]:

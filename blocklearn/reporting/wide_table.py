@@ -7,6 +7,7 @@ from textwrap import TextWrapper
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 BORDER = 3  # characters between two columns
 NARROWEST_NAME = 16  # characters; names are not broken into shorter pieces
@@ -90,11 +91,11 @@ def _widths(lines: Lines) -> list[int]:
 def _table(cells: Lines, width: int, names: int) -> Table:
     (heading, *columns), *rows = cells
     table = Table()
-    table.add_column(_broken(heading, width), no_wrap=True)
+    table.add_column(Text(_broken(heading, width)), no_wrap=True)
     for number, name in enumerate(columns, 1):
-        table.add_column(name, justify="left" if number < names else "right", no_wrap=True)
+        table.add_column(Text(name), justify="left" if number < names else "right", no_wrap=True)
     for name, *values in rows:
-        table.add_row(_broken(name, width), *values)
+        table.add_row(Text(_broken(name, width)), *map(Text, values))
     return table
 
 

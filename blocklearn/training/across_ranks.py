@@ -89,6 +89,8 @@ class AcrossRanks:
         self.rows.give(counted if step is None else step, row)
 
     def _write(self, step: int, values: dict[str, float]) -> None:
+        losses = {name: value for name, value in values.items() if name.endswith("/loss")}
+        self.trainer._logger_connector._progress_bar_metrics.update(losses)  # of all blocks
         for logger in self.trainer.loggers:
             logger.log_metrics(metrics=values, step=step)
             logger.save()

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import blocklearn
 from blocklearn.__main__ import main
 from blocklearn.cli.verbs import TRAINER_VERBS, VERBS
 
@@ -104,3 +106,9 @@ def test_a_reader_that_leaves_early_is_no_error(unbuffered: str) -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_all_places_say_how_long_the_demo_takes_in_the_same_words() -> None:
+    root = Path(blocklearn.__file__).parents[1]
+    files = ("README.md", "Makefile", "blocklearn/cli/demo.py", "blocklearn/cli/verbs.py")
+    assert [file for file in files if "1 to 2 minutes" not in (root / file).read_text()] == []

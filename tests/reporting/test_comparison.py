@@ -96,6 +96,11 @@ def test_no_number_and_no_label_is_cut_at_80_columns(
     assert all(f"kernel_size={k}" in squeezed for k in range(runs)) or stages == 16
 
 
+def test_a_label_in_brackets_is_shown_as_it_is(capsys: Printed) -> None:
+    print_comparison({"[red]blocks=[1, 2]": results(stages=1)})
+    assert "│ [red]blocks=[1, 2]" in capsys.readouterr().out
+
+
 def test_a_terminal_too_narrow_for_one_number_cuts_none(
     capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
