@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch.cli import SaveConfigCallback
 
+from blocklearn.runs.received import ROOTS
 from blocklearn.runs.run_folder import RunFolder
 from blocklearn.weights.atomic_write import replacing
 
@@ -21,7 +22,7 @@ class SaveRunConfig(SaveConfigCallback):
         if self.already_saved or not trainer.is_global_zero:
             return
         with replacing(RunFolder(Path(trainer.default_root_dir)).config) as unfinished:
-            unfinished.write_text(written(self.parser, self.config))
+            unfinished.write_text(written(self.parser, _from_anywhere(self.config)))
         self.already_saved = True
 
 
@@ -31,3 +32,14 @@ def written(parser: Any, config: Any) -> str:
     for key in OF_ONE_COMMAND:
         config.pop(key, None)
     return parser.dump(config, skip_unset=False)
+
+
+def _from_anywhere(config: Any) -> Any:
+    """With the folders of the data as they are found from any working folder."""
+    config = config.clone()
+    for name in ROOTS:
+        key = f"data.init_args.{name}"
+        given = config.get(key)
+        if given and "://" not in str(given) and Path(str(given)).exists():
+            config[key] = str(Path(str(given)).absolute())
+    return config

@@ -160,7 +160,8 @@ class BlocklearnCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         if self.subcommand == "fit" and is_first_process():
             refuse_plan(self.model, self.datamodule, config)
-        self.folder = choose_folder(str(self.subcommand), self.config[self.subcommand])
+        asked = self.config[self.subcommand]
+        self.folder = choose_folder(str(self.subcommand), asked, self.arguments)
         if self.subcommand not in LEAVE_NOTHING:
             self.folder.require_no_links()
             if self.subcommand != "fit":
@@ -220,8 +221,13 @@ class BlocklearnCLI(LightningCLI):
             )
         if is_first_process():
             print_blocks(self.model)
-            if self.subcommand not in LEAVE_NOTHING:
+            if self.subcommand not in LEAVE_NOTHING and not self._leaves_nothing:
                 print(f"Run folder: {self.folder.path}")
+
+    @property
+    def _leaves_nothing(self) -> bool:
+        """A trial of a few batches."""
+        return bool(getattr(self.trainer, "fast_dev_run", False))
 
     def _checkpoint_folders(self) -> list[Path]:
         """Where this run keeps checkpoints: its own folder, and where the user's ModelCheckpoints

@@ -11,6 +11,7 @@ from blocklearn.distributed.launch import is_first_process
 from blocklearn.errors import UserError
 from blocklearn.reporting.wandb_trial import record_failed_trial
 from blocklearn.runs.received import importing_only, named_by_hand, refusal_of
+from blocklearn.runs.run_folder import drop_what_is_empty
 
 
 def run_command(command: Command) -> None:
@@ -21,6 +22,8 @@ def run_command(command: Command) -> None:
         if is_first_process() and (isinstance(error, UserError) or error.code == 2):
             record_failed_trial(command.args)
         raise
+    finally:
+        drop_what_is_empty()
 
 
 def _carry_out(command: Command) -> None:

@@ -48,13 +48,16 @@ def settle_folder(trainer: Any) -> None:
         trainer.default_root_dir = str(Path("runs", *ids))
 
 
-def choose_folder(verb: str, config: Any) -> RunFolder:
-    """Of the run: the one that was named, that of the checkpoint, or a new one."""
+def choose_folder(verb: str, config: Any, arguments: Sequence[str]) -> RunFolder:
+    """Of the run: the one that was named, that of the checkpoint, or a new one. Where a checkpoint
+    is evaluated only the command line names a folder: a run's `config.yaml` may say where the run
+    lay before it was moved."""
     if verb in LEAVE_NOTHING:
         return RunFolder(Path(config.trainer.default_root_dir or "."))
-    if config.trainer.default_root_dir:
-        return RunFolder(Path(config.trainer.default_root_dir))
     checkpoint = None if verb == "fit" else config.model.checkpoint
+    by_hand = any(arg.partition("=")[0] == "--trainer.default_root_dir" for arg in arguments)
+    if config.trainer.default_root_dir and (by_hand or not checkpoint):
+        return RunFolder(Path(config.trainer.default_root_dir))
     if checkpoint and not in_hub_cache(Path(checkpoint)):
         return RunFolder.of_checkpoint(Path(config.model.checkpoint))
     if not is_first_process():

@@ -37,6 +37,7 @@ PACKAGES = (
     "optim",
     "training",
 )
+NEAR = 3  # folders above a run in which its data are looked for
 ROOTS = ("root", "probe_root")
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:")  # a folder in a cloud; `C:` is a disk
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
@@ -57,7 +58,8 @@ def received_settings(config: Path) -> str:
         kept["trainer"] = {name: trainer[name] for name in OF_THE_TRAINER if name in trainer}
     data = kept.get("data")
     if isinstance(data, Mapping) and isinstance(data.get("init_args"), Mapping):
-        kept["data"] = {**data, "init_args": dict(_without_fetching(data["init_args"]))}
+        arguments = dict(_without_fetching(data["init_args"]))
+        kept["data"] = {**data, "init_args": arguments | _moved(arguments, config.parent)}
     return yaml.safe_dump(kept, sort_keys=False)
 
 
@@ -71,6 +73,30 @@ def _without_fetching(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
             )
         elif name not in ("download", "cache_dir"):
             yield name, value
+
+
+def _moved(arguments: Mapping[str, Any], run: Path) -> dict[str, str]:
+    """Folders of data that are not where the run found them, but lie as they did beside the run:
+    run and data were moved together, or the command is given in another folder."""
+    return {
+        name: str(found)
+        for name in ROOTS
+        if (found := _beside(arguments.get(name), run)) is not None
+    }
+
+
+def _beside(root: Any, run: Path) -> Path | None:
+    if not isinstance(root, str) or ADDRESS.match(root) or Path(root).exists():
+        return None
+    parts = [part for part in Path(root).parts if part not in ("..", Path(root).anchor)]
+    for ancestor in list(run.absolute().parents)[:NEAR]:
+        for start in range(len(parts)):
+            found = ancestor.joinpath(*parts[start:])
+            if found != Path(found.anchor) and found.is_dir():
+                told = f"data: there is no {in_one_line(root)}; taking {found}, beside the run"
+                print(told, file=sys.stderr)
+                return found
+    return None
 
 
 def where_named(config: Path, name: str) -> str:

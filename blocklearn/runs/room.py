@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
+from blocklearn.runs.run_folder import will_be_made
 from blocklearn.weights.atomic_write import replacing
 
 PROBE = ".room"
@@ -15,6 +16,7 @@ def require_room(model: nn.Module, folder: Path) -> None:
     Raises:
         UserError: for a full or read-only disk, and a folder that may not be written.
     """
+    will_be_made(folder)
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     with replacing(folder / PROBE, needed=weights) as probe:
         probe.write_bytes(b"\0")

@@ -1,5 +1,6 @@
 """Where a run keeps its files, and where shipped configurations lie."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -11,6 +12,21 @@ RESULTS = "results.json"  # in the folder of an evaluation
 UNTRAINED = (
     "_untrained"  # ends the name of an evaluation of initial weights in the folder of a trained run
 )
+
+NEW: list[Path] = []  # folders that this process made for runs
+
+
+def will_be_made(path: Path) -> None:
+    """To be told before a run's folder is made, and those above it."""
+    NEW.extend(one for one in reversed([path, *path.parents]) if not one.exists())
+
+
+def drop_what_is_empty() -> None:
+    """Of the new folders: of a trial, or of a run that was refused."""
+    while NEW:
+        path = NEW.pop()
+        with suppress(OSError):  # it holds something, or is gone
+            path.rmdir()
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,7 @@ class RunFolder:
         stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
         candidates = [parent / stem, *(parent / f"{stem}_{count}" for count in range(2, 1000))]
         for path in candidates:
+            will_be_made(path)
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
