@@ -233,7 +233,11 @@ def _run_here(
             file=sys.stderr,
         )
         sys.exit(130 if runner.received[0] == signal.SIGINT else 143)
-    if not _show(runner.ended, sweep, maker.folder):
+    if options.only is not None:  # others may be writing the table
+        failed = any(outcome is None for _, outcome in runner.ended)
+    else:
+        failed = not _show(runner.ended, sweep, maker.folder)
+    if failed:
         sys.exit(1)
 
 

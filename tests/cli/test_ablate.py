@@ -107,6 +107,19 @@ def test_what_has_ended_is_not_run_again(ran: Any, capsys: pytest.CaptureFixture
     assert log.stat().st_mtime_ns == before
 
 
+def test_flags_of_every_run_may_follow_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_sweep(tmp_path, NOISE)
+    assert main(["ablate", str(path), "--dry_run", "--data.root", "there"]) == 1
+    assert "--data.root" in capsys.readouterr().err, "the digits have none, and are asked first"
+    assert main(["ablate", str(path), "--dry_run", "--data.batch_size", "32"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all("--data.batch_size 32" in line for line in lines)
+    assert main(["ablate", str(path), "--dry_run", "--model.noise=hw"]) == 1
+    assert "model.noise is a parameter of the sweep" in capsys.readouterr().err
+
+
 def test_a_dry_run_prints_the_commands_and_runs_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
