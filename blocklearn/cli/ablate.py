@@ -106,10 +106,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"should be at least 1, got {value}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"should be a number of at least 1, got {text}")
+    return int(text)
 
 
 def _prepare(options: Any, of_every_run: list[str]) -> "tuple[Sweep, TrialMaker, Search]":
