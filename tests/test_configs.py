@@ -152,3 +152,4 @@ def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"blocklearn/configs/{path.name}" for path in CONFIGS} <= names
+    assert {f"blocklearn/configs/sweeps/{path.name}" for path in SWEEPS} <= names

@@ -1,10 +1,11 @@
 """Send the runs of a sweep to SLURM as a job array, through submitit."""
 
-import os
 import re
+import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,15 +58,15 @@ class TrialJob:
         return {**vars(self), "_process": None}
 
 
-class _not_ended_by_the_warning:
+@contextmanager
+def _not_ended_by_the_warning() -> Iterator[None]:
     """SLURM's signal reaches every process of a job; within this, processes are started that do not
     heed it."""
-
-    def __enter__(self) -> None:
-        self.before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGUSR2, self.before)
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def submit(
@@ -97,7 +98,11 @@ def submit(
         )
     import submitit  # pyright: ignore[reportMissingImports]
 
+    if cluster is None and not shutil.which("sbatch"):
+        raise UserError("ablate: --executor slurm: there is no sbatch here; send it from a cluster")
     waiting = [trial for trial in trials if not is_queued(trial)]
+    if not waiting:
+        return []
     for trial in waiting:
         trial.record()
     try:
@@ -146,10 +151,3 @@ def read_settings(told: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"ablate: --slurm {one}: write KEY=VALUE, as slurm_partition=gpu")
         found[key] = int(value) if value.isdecimal() else value
     return found
-
-
-def has_slurm() -> bool:
-    """Whether `sbatch` is there."""
-    return any(
-        (Path(place) / "sbatch").is_file() for place in os.environ.get("PATH", "").split(":")
-    )

@@ -70,7 +70,7 @@ class Trial:
     def write(self, content: Mapping[str, Any]) -> None:
         """The record, whole or not at all."""
         with replacing(self.folder / RECORD) as unfinished:
-            unfinished.write_text(json.dumps(content, indent=2) + "\n")
+            unfinished.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
     def _of_another(self, before: Mapping[str, Any]) -> str:
         ours, theirs = list(self.arguments), list(before.get("arguments", []))

@@ -38,7 +38,8 @@ def run_ablate(args: list[str]) -> None:
         SystemExit: with status 1 where a run failed, and that of a signal where one came.
     """
     options, of_every_run = _parser().parse_known_args(args)
-    sweep, maker, search = _prepare(options, of_every_run)
+    options.of_every_run = of_every_run
+    sweep, maker, search = _prepare(options)
     if options.table:
         _show(_ended(search, maker), sweep, maker.folder)
         return
@@ -106,17 +107,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"should be at least 1, got {value}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"should be a number of at least 1, got {text}")
+    return int(text)
 
 
-def _prepare(options: Any, of_every_run: list[str]) -> "tuple[Sweep, TrialMaker, Search]":
+def _prepare(options: Any) -> "tuple[Sweep, TrialMaker, Search]":
     from blocklearn.ablation.sweep_file import find_sweep, read_sweep
     from blocklearn.ablation.trials import TrialMaker
 
-    sweep = read_sweep(find_sweep(options.file)).with_flags(of_every_run)
+    sweep = read_sweep(find_sweep(options.file)).with_flags(options.of_every_run)
     folder = options.default_root_dir or Path("runs") / f"ablate_{sweep.path.stem}"
     maker = TrialMaker(sweep, folder, list(range(options.seeds)) if options.seeds else None)
     search = _search(sweep, maker, options)
@@ -154,7 +154,10 @@ def _only(index: int, search: "Search", maker: "TrialMaker") -> "tuple[TrialMake
         raise UserError(f"ablate: --only {index}: runs are counted from 0 to {len(every) - 1}")
     settings, trial = every[index]
     seeds = None if maker.seeds is None or trial.seed is None else [trial.seed]
-    return TrialMaker(maker.sweep, maker.folder, seeds), ListedSearch([settings])
+    alone = TrialMaker(maker.sweep, maker.folder, seeds)
+    for other in search.examples():  # in their order, which names may depend on
+        alone.of(other)
+    return alone, ListedSearch([settings])
 
 
 def _check(trials: "Sequence[Trial]", sweep: "Sweep") -> Any:
@@ -207,7 +210,7 @@ def _table_command(options: Any, maker: "TrialMaker") -> str:
             words += [f"--{name}", str(getattr(options, name))]
     if options.search_seed:
         words += ["--search_seed", str(options.search_seed)]
-    return shlex.join([*words, "--table"])
+    return shlex.join([*words, *options.of_every_run, "--table"])
 
 
 def _run_here(
@@ -233,7 +236,11 @@ def _run_here(
             file=sys.stderr,
         )
         sys.exit(130 if runner.received[0] == signal.SIGINT else 143)
-    if not _show(runner.ended, sweep, maker.folder):
+    if options.only is not None:  # others may be writing the table
+        failed = any(outcome is None for _, outcome in runner.ended)
+    else:
+        failed = not _show(runner.ended, sweep, maker.folder)
+    if failed:
         sys.exit(1)
 
 

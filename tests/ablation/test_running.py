@@ -35,7 +35,7 @@ def finish(trial: Trial, last: float) -> None:
     trial.record()
     rows = [Row(f"layer{k}", k, "raw", {"top1": last - 2 + k, "top5": 99.0}) for k in (1, 2)]
     write_results(Results("c", "digits", None, 10, {}, rows), trial.folder / "probe/results.json")
-    table = f"block1/loss,probe/last,step\n3.0,,0\n2.0,,1\n,{last},2\n"
+    table = f"block1/loss,probe/last,step\n3.0,,0\n{last / 10},,1\n,{last},2\n"
     (trial.folder / "metrics.csv").write_text(table)
 
 
@@ -53,7 +53,7 @@ def test_a_run_has_ended_once_it_is_trained_tested_and_logged(tmp_path: Path) ->
     finish(trial, 90.0)
     found = outcome_of(trial)
     assert found is not None
-    assert found.figures == {"block1/loss": 2.0, "probe/last": 90.0, "step": 2.0}
+    assert found.figures == {"block1/loss": 9.0, "probe/last": 90.0, "step": 2.0}
     assert outcome_of(replace(trial, arguments=("fit", "--other"))) is None
     table = trial.folder / "metrics.csv"
     table.write_text(table.read_text().rpartition(",90")[0])  # killed as it was written
@@ -81,7 +81,7 @@ def test_the_best_setting_is_the_one_of_the_best_mean(
     ]
     assert [float(row["probe/last"]) for row in rows] == [90, 94, 99, 80]
     summarise(ended, Metric("block1/loss", False), tmp_path)
-    assert "Best, by the smallest block1/loss: noise=none, 2 ± 0" in capsys.readouterr().out
+    assert "Best, by the smallest block1/loss: noise=all, 8.95 ± 1.3" in capsys.readouterr().out
     with pytest.raises(UserError, match="no run has logged the metric probe/lats.*probe/last"):
         summarise(ended, Metric("probe/lats"), tmp_path)
 

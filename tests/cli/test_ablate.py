@@ -107,6 +107,24 @@ def test_what_has_ended_is_not_run_again(ran: Any, capsys: pytest.CaptureFixture
     assert log.stat().st_mtime_ns == before
 
 
+def test_flags_of_every_run_may_follow_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_sweep(tmp_path, NOISE)
+    assert main(["ablate", str(path), "--dry_run", "--data.nothing", "1"]) == 1
+    assert capsys.readouterr().err.startswith("blocklearn: error: own.yaml: command: ")
+    assert main(["ablate", str(path), "--dry_run", "--data.batch_size", "32"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all("--data.batch_size 32" in line for line in lines)
+    own = [f"--default_root_dir={tmp_path / 'runs'}", "--seeds=2", "--data.batch_size", "32"]
+    assert main(["ablate", str(path), "--executor=script", "--parallel=2", *own]) == 0
+    script = capsys.readouterr().out
+    assert "--array=0-3%2" in script
+    assert "--seeds 2 --data.batch_size 32 --table\n" in script, "the table is that of these runs"
+    assert main(["ablate", str(path), "--dry_run", "--model.noise=hw"]) == 1
+    assert "model.noise is a parameter of the sweep" in capsys.readouterr().err
+
+
 def test_a_dry_run_prints_the_commands_and_runs_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
