@@ -84,6 +84,7 @@ class OnTerminal:
         kind = now.what.partition(" ")[0]
         if kind not in self.tasks:
             self.tasks[kind] = self.bars.add_task(now.what, total=None, batches="", pace="")
+            hard = True
         self.bars.metrics = metrics
         if not hard and time.monotonic() - self.last < BETWEEN_FRAMES:
             return

@@ -16,7 +16,7 @@ def labelled_paths(arguments: Sequence[str]) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for argument in arguments:
-        label, _, text = argument.partition("=")
+        label, text = _split(argument)
         if not label or not text.strip(","):
             raise UserError(
                 f"compare: {argument} does not say what to call the run: write "
@@ -59,6 +59,14 @@ def find_results(path: Path, evaluation: str | None) -> Path:
         advice = "name one with --evaluation" if probes else "run blocklearn test first"
         raise UserError(f"compare: {path}: {_there(run)}; {advice}")
     return probes[0]
+
+
+def _split(argument: str) -> tuple[str, str]:
+    """At the first `=`, or at the last one where only that leaves a path: both may hold some."""
+    label, _, text = argument.partition("=")
+    longer, _, rest = argument.rpartition("=")
+    there = [Path(each.partition(",")[0]).exists() for each in (text, rest)]
+    return (longer, rest) if there == [False, True] else (label, text)
 
 
 def _paths(text: str) -> list[Path]:
