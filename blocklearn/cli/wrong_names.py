@@ -8,7 +8,9 @@ from blocklearn.cli.flags import Flag
 from blocklearn.cli.wrong_values import Asked
 from blocklearn.runs.received import values_of
 
-UNKNOWN = re.compile(r"unrecognized arguments: (\S+)|[Oo]ption '([\w.]+)' is not accepted")
+UNKNOWN = re.compile(
+    r"unrecognized arguments: (\S+)|(?:[Oo]ption|does not accept option) '([\w.]+)'"
+)
 SAME = {  # what other programs call it
     "batchsize": "batch_size",
     "epochs": "max_epochs",

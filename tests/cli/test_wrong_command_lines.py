@@ -21,7 +21,7 @@ FILES = {
     "tab.yaml": "model:\n\tbackbone: x\n",
 }
 PARTS = {
-    "own_parts.py": "from blocklearn.criteria import Criterion\n"
+    "home_made.py": "from blocklearn.criteria import Criterion\n"
     "class CosineDistance(Criterion):\n"
     "    def forward(self, z, label=None):\n        return None\n",
     "broken.py": "import torch\nimport no_such_library\n",
@@ -145,8 +145,8 @@ def test_a_wrong_command_line_is_told_in_one_line(
     ("path", "told"),
     [
         (
-            "own_parts.CosinDistance",
-            "own_parts has no CosinDistance; did you mean own_parts.CosineDis",
+            "home_made.CosinDistance",
+            "home_made has no CosinDistance; did you mean home_made.CosineDis",
         ),
         (
             "broken.A",
@@ -178,10 +178,10 @@ def test_a_class_path_that_leads_nowhere_says_why(
 def test_a_part_in_the_working_folder_is_told_how_to_be_found_and_then_is(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
-    part = ["--model.objective.criterion", "own_parts.CosineDistance"]
+    monkeypatch.delitem(sys.modules, "home_made", raising=False)
+    part = ["--model.objective.criterion", "home_made.CosineDistance"]
     assert (
-        "own_parts.py lies in this folder, from which nothing is imported unasked: write "
+        "home_made.py lies in this folder, from which nothing is imported unasked: write "
         "PYTHONPATH=. blocklearn ..."
     ) in complaint(capsys, *part)
     monkeypatch.syspath_prepend(".")
