@@ -121,6 +121,10 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             "learning_rate is not accepted; did you mean lr?",
         ),
         (["--model.network.smallstem=true"], "did you mean --model.network.small_stem?"),
+        (
+            ["--trainer.callbacks+=EarlyStopping"],
+            "monitor is needed, and is not given; where a par",
+        ),
         (["more"], "more is no flag, and stands behind none; settings are written --NAME VALUE"),
         # files
         (
