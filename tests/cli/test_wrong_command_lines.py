@@ -57,7 +57,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--model.objective.criterion", "SimCRL"], f"model.objective.criterion: {CRITERIA}"),
         (["--model.objective=JointEmbeding"], "did you mean JointEmbedding? There is Joint"),
         (["--model.objective.pooling", "LocalPool"], "did you mean LocalPooling?"),
-        (["--model.objective.projector", "Projecter"], "did you mean Projector?"),
+        (["--model.objective.projector", "Projektor"], "did you mean Projector?"),
         (
             ["--model.noise", "GausianNoise"],
             "model.noise: there is no GausianNoise; did you mean G",
@@ -115,7 +115,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--lr", "0.1"], "there is no --lr; did you mean --model.optimizer.lr or --probe.lr?"),
         (["--max_epochs", "3"], "there is no --max_epochs; did you mean --trainer.max_epochs?"),
         (["--batchsize", "3"], "did you mean --data.batch_size or "),
-        (["--model.opimizer.lr", "1"], "did you mean --model.optimizer.lr?"),
+        (["--model.optimiser.lr", "1"], "did you mean --model.optimizer.lr?"),
         (
             ["--model.optimizer.learning_rate", "1"],
             "learning_rate is not accepted; did you mean lr?",
