@@ -71,13 +71,14 @@ class BlockwiseModule(LightningWalk):
             result is the same.
         per_block: in what single blocks differ, `{block2: {lr_factor: 0.5, noise: none}}`.
         network: how the network is built.
-        optimizer: of every block, built from its parameters; its `lr` is the peak of the curve.
+        optimizer: the optimizer of every block; built from its parameters, its `lr` is the peak of
+            the curve.
         lr_schedule: learning-rate curve, a function of the batch count; `WarmupCosine` where null.
         schedule: which blocks learn when; every block from every batch where null.
         update: how a loss becomes an update: clipping, accumulation, what is not finite.
         execution: which block runs when, and where; one after the other where null.
         metrics: what else is logged of every block.
-        checkpoint: weights to begin with, of `blocklearn fit` or a published file; what to probe,
+        checkpoint: weights to load, of `blocklearn fit` or a published file; what to probe,
             or where to start from.
 
     Raises:

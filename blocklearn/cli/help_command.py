@@ -17,7 +17,7 @@ def as_question(args: Sequence[str]) -> list[str]:
     """`help VERB` as `VERB --help`, and `help VERB --all` as `VERB --help=all`."""
     if list(args[:1]) != ["help"]:
         return list(args)
-    words = [word for word in args[1:] if word != "--all"]
+    words = [word for word in args[1:] if word not in ("--all", "help")]
     asked = ALL if "--all" in args else "--help"
     return [*words, asked] if not set(ASKS) & set(words) else words
 

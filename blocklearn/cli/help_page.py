@@ -114,9 +114,12 @@ def _listed(flag: Flag) -> bool:
 
 
 def _value(flag: Flag) -> str:
-    """A word for it; of true and false the one that is not the default; a few words as they are."""
+    """A word for it; of true and false the one that is not the default, and the only word as it
+    is."""
     if set(flag.choices) == {"true", "false"} and not flag.open:
         return "false" if flag.default == "true" else "true"
+    if len(flag.choices) == 1 and not flag.open:
+        return flag.choices[0]
     return flag.value if len(flag.value) <= 40 else "NAME"
 
 

@@ -102,7 +102,7 @@ TESTED_DATA = (
     "Data",
     ("data", "data.root", "data.download", "data.target", "data.image_size", "data.num_workers"),
 )
-WHERE = ("Device and folder", ("trainer.accelerator", "trainer.precision"))
+WHERE = ("Device", ("trainer.accelerator", "trainer.precision"))
 FOLDER = (
     "Run and logging",
     (

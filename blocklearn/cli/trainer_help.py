@@ -53,7 +53,7 @@ TEXTS = {
     "ckpt_path": "a state to go on from, in another folder than the run's own; --resume auto finds "
     "that of the run itself.",
     "data": "the data set.",
-    "trainer.accelerator": "to compute on.",
+    "trainer.accelerator": "where to compute.",
     "trainer.strategy": "how several devices share the work; all blocks on each (auto), or "
     "consecutive blocks on consecutive devices.",
     "trainer.devices": "how many devices, -1 for all, or which, [0, 2].",

@@ -8,7 +8,9 @@ from blocklearn.cli.flags import Flag
 from blocklearn.cli.wrong_values import Asked
 from blocklearn.runs.received import values_of
 
-UNKNOWN = re.compile(r"unrecognized arguments: (\S+)|[Oo]ption '([\w.]+)' is not accepted")
+UNKNOWN = re.compile(
+    r"unrecognized arguments: (\S+)|(?:[Oo]ption|does not accept option) '([\w.]+)'"
+)
 SAME = {  # what other programs call it
     "batchsize": "batch_size",
     "epochs": "max_epochs",
@@ -28,6 +30,9 @@ def explain_name(message: str, asked: Asked) -> str | None:
         message: in one line.
         asked: what was asked for.
     """
+    needed = re.search(r"arguments are required: (.*)$", message)
+    if needed:
+        return _needed(needed[1].split(", ")[0], asked)
     found = UNKNOWN.search(message)
     if not found:
         return None
@@ -45,9 +50,21 @@ def explain_name(message: str, asked: Asked) -> str | None:
     return f"there is no {word}; {f'did you mean {meant}?' if near else every}"
 
 
+def _needed(key: str, asked: Asked) -> str:
+    name = key.removeprefix(f"{asked.args[0]}.")
+    flag = asked.flags.get(name)
+    if flag is None:
+        return f"{name} is needed, and is not given; where a part takes it, --PART.{name} VALUE"
+    return f"--{name} is needed: --{name} {flag.value}, {flag.text.partition(';')[0]}"
+
+
 def _no_argument_of_the_part(key: str, asked: Asked) -> str:
     """The part at hand does not take it: another may, or its name is nearly right."""
     last = key.rpartition(".")[2]
+    if last in ("class_path", "init_args"):
+        return (
+            "beside class_path there is only init_args, under which the arguments of a part stand"
+        )
     where, name = _where(key, asked)
     place = name.rpartition(".")[0]
     start = f"{where}{place}: " if place else where

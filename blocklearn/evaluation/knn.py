@@ -25,8 +25,8 @@ class KNN(Evaluation):
             of 20 where it is among them.
         temperature: of the votes, > 0; 0.07 published.
         batch_size: samples at a time, >= 1.
-        features: their kinds, of `raw`, `head`, `context`, `projector` and `concatenated`; null for
-            `raw` and what objectives publish.
+        features: kinds of features, of `raw`, `head`, `context`, `projector` and
+            `concatenated`; null for `raw` and what objectives publish.
 
     Raises:
         ValueError: for a value out of range.

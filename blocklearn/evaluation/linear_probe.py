@@ -84,8 +84,8 @@ class LinearProbe(Evaluation):
             on all training samples.
         held_out: part of the training samples of each class that is chosen by, in (0, 1), where
             there are several rates; the others are trained on.
-        features: their kinds, of `raw`, `head`, `context`, `projector` and `concatenated`; null for
-            `raw` and what objectives publish.
+        features: kinds of features, of `raw`, `head`, `context`, `projector` and
+            `concatenated`; null for `raw` and what objectives publish.
 
     Raises:
         ValueError: for a value out of range.

@@ -32,8 +32,8 @@ class LogisticRegression(Evaluation):
             there are several `C`.
         max_iter: of L-BFGS, >= 1; that it was not enough is said in one line.
         batch_size: images at a time, >= 1.
-        features: their kinds, of `raw`, `head`, `context`, `projector` and `concatenated`; null for
-            `raw` and what objectives publish.
+        features: kinds of features, of `raw`, `head`, `context`, `projector` and
+            `concatenated`; null for `raw` and what objectives publish.
 
     Raises:
         ValueError: for a value out of range.

@@ -165,6 +165,9 @@ def find_config(name: str) -> Path:
 def _near(stem: str, known: list[str]) -> list[str]:
     """At most three files of nearly that name, or whose names hold it."""
     stems = {Path(one).stem: one for one in known}
+    hardly_wrong = get_close_matches(stem, stems, n=1, cutoff=0.9)
+    if hardly_wrong:
+        return [stems[hardly_wrong[0]]]
     found = get_close_matches(stem, stems, n=3, cutoff=0.7)
     inside = [one for one in stems if len(stem) > 2 and stem in one]
     loose = get_close_matches(stem, stems, n=1, cutoff=0.5)

@@ -21,7 +21,7 @@ FILES = {
     "tab.yaml": "model:\n\tbackbone: x\n",
 }
 PARTS = {
-    "own_parts.py": "from blocklearn.criteria import Criterion\n"
+    "home_made.py": "from blocklearn.criteria import Criterion\n"
     "class CosineDistance(Criterion):\n"
     "    def forward(self, z, label=None):\n        return None\n",
     "broken.py": "import torch\nimport no_such_library\n",
@@ -57,7 +57,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--model.objective.criterion", "SimCRL"], f"model.objective.criterion: {CRITERIA}"),
         (["--model.objective=JointEmbeding"], "did you mean JointEmbedding? There is Joint"),
         (["--model.objective.pooling", "LocalPool"], "did you mean LocalPooling?"),
-        (["--model.objective.projector", "Projecter"], "did you mean Projector?"),
+        (["--model.objective.projector", "Projektor"], "did you mean Projector?"),
         (
             ["--model.noise", "GausianNoise"],
             "model.noise: there is no GausianNoise; did you mean G",
@@ -115,12 +115,16 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--lr", "0.1"], "there is no --lr; did you mean --model.optimizer.lr or --probe.lr?"),
         (["--max_epochs", "3"], "there is no --max_epochs; did you mean --trainer.max_epochs?"),
         (["--batchsize", "3"], "did you mean --data.batch_size or "),
-        (["--model.opimizer.lr", "1"], "did you mean --model.optimizer.lr?"),
+        (["--model.optimiser.lr", "1"], "did you mean --model.optimizer.lr?"),
         (
             ["--model.optimizer.learning_rate", "1"],
             "learning_rate is not accepted; did you mean lr?",
         ),
         (["--model.network.smallstem=true"], "did you mean --model.network.small_stem?"),
+        (
+            ["--trainer.callbacks+=EarlyStopping"],
+            "monitor is needed, and is not given; where a par",
+        ),
         (["more"], "more is no flag, and stands behind none; settings are written --NAME VALUE"),
         # files
         (
@@ -145,8 +149,8 @@ def test_a_wrong_command_line_is_told_in_one_line(
     ("path", "told"),
     [
         (
-            "own_parts.CosinDistance",
-            "own_parts has no CosinDistance; did you mean own_parts.CosineDis",
+            "home_made.CosinDistance",
+            "home_made has no CosinDistance; did you mean home_made.CosineDis",
         ),
         (
             "broken.A",
@@ -178,10 +182,10 @@ def test_a_class_path_that_leads_nowhere_says_why(
 def test_a_part_in_the_working_folder_is_told_how_to_be_found_and_then_is(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
-    part = ["--model.objective.criterion", "own_parts.CosineDistance"]
+    monkeypatch.delitem(sys.modules, "home_made", raising=False)
+    part = ["--model.objective.criterion", "home_made.CosineDistance"]
     assert (
-        "own_parts.py lies in this folder, from which nothing is imported unasked: write "
+        "home_made.py lies in this folder, from which nothing is imported unasked: write "
         "PYTHONPATH=. blocklearn ..."
     ) in complaint(capsys, *part)
     monkeypatch.syspath_prepend(".")
