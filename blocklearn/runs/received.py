@@ -37,7 +37,7 @@ PACKAGES = (
     "optim",
     "training",
 )
-NEAR = 3  # folders above a run in which its data are looked for
+NEAR = 3  # folders around a run in which its data are looked for
 ROOTS = ("root", "probe_root")
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:")  # a folder in a cloud; `C:` is a disk
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")

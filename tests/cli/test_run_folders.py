@@ -105,7 +105,7 @@ def test_the_best_state_is_kept_when_asked_and_known_again_when_the_run_goes_on(
     asked = [
         "--trainer.callbacks+=BestCheckpoint",
         "--trainer.callbacks.monitor=block4/val_loss",
-        "--trainer.callbacks.mode=max",  # falls: the first is the best
+        "--trainer.callbacks.mode=min",  # it rises here: the first is the best
     ]
     assert fit(first, *asked) == 0
     best = torch.load(first / "checkpoints" / "best.ckpt", weights_only=True)
@@ -121,8 +121,8 @@ def test_the_best_state_is_kept_when_asked_and_known_again_when_the_run_goes_on(
     values = [row.split(",")[names.index("block4/val_loss")] for row in rows[1:]]
     assert files == {"best.ckpt", "last.ckpt"}
     measured = [float(value) for value in values if value]
-    assert float(state["best_model_score"]) == pytest.approx(max(measured))
-    assert kept["global_step"] == (3 if measured[0] == max(measured) else 6)
+    assert float(state["best_model_score"]) == pytest.approx(min(measured))
+    assert kept["global_step"] == (3 if measured[0] == min(measured) else 6)
     assert best["global_step"] == 3
     checkpoint = f"--model.checkpoint={run / 'checkpoints' / 'best.ckpt'}"
     assert main(["test", checkpoint, *NEAREST]) == 0
