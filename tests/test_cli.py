@@ -12,7 +12,6 @@ import yaml
 from safetensors.torch import load_file
 from small import NARROW
 
-from blocklearn import BlockwiseModule
 from blocklearn.__main__ import main
 from blocklearn.evaluation.linear_classifiers import LinearClassifiers
 
@@ -541,15 +540,9 @@ def test_a_stranger_adds_a_method_by_its_class_path(
     assert {name.split("/")[1] for name in heads} == {"guess.weight", "guess.bias"}
 
 
-def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    load, train, back = [
-        part.split("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]
-    ]
-    quick = "fast_dev_run=True, enable_progress_bar=False, accelerator='cpu', logger=False"
-    exec(train.replace("max_epochs=10", quick), {})
-    assert fit(tmp_path) == 0
-    exec(load, {})
-    names = {"BlockwiseModule": BlockwiseModule, "images": torch.randn(2, 3, 20, 20)}
-    exec(back.replace("RUN/", ""), names)
-    assert names["vectors"].shape == (2, 8)
+def test_the_python_that_loads_a_runs_backbone_into_timm_runs(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    _, load, *_ = (ROOT / "docs" / "weights.md").read_text().split("```python\n")
+    exec(load.split("```")[0], {})

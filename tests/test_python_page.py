@@ -59,6 +59,10 @@ def test_the_first_block_is_fifteen_lines_and_every_part_of_it_is_public() -> No
     assert set(named) == {"blocklearn", "blocklearn.data"}
 
 
+def test_the_readme_shows_the_first_block() -> None:
+    assert BLOCKS[0] in (PAGE.parents[1] / "README.md").read_text()
+
+
 @pytest.mark.slow
 def test_the_first_block_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(BLOCKS[:1], tmp_path, monkeypatch)
