@@ -46,7 +46,10 @@ def documented_commands() -> list[Documented]:
 
 def _lines(text: str) -> list[tuple[str, bool]]:
     blocks = "\n".join(FENCE.findall(text)).replace("\\\n", " ")
-    matches = (COMMAND.search(line) for line in blocks.splitlines())
+    typed = [
+        line for line in blocks.splitlines() if not line.startswith("$ ")
+    ]  # else, what it says
+    matches = (COMMAND.search(line) for line in typed)
     within = ((line, False) for line in INLINE.findall(text))
     return [*((match[1], True) for match in matches if match), *within]
 

@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,9 @@ OF_TRAINER = [  # but for what is no more than a name within a sentence
 TESTED_ELSEWHERE = ("my_method", "my_parts")  # docs/extending.md, in tests/test_cli.py
 LAST = "checkpoints/last.ckpt"
 PLACES = {  # what a page says, and what stands for it here
+    r"^runs/\.\.\.$": "RUN",
     r"runs/\.\.\./": "RUN/",
+    r"^mine\.yaml$": "bt_digits.yaml",
     r"^\.\.\.$": f"RUN/{LAST}",
     r"RUN_FOLDER|RUN_A|runs/NAME": "RUN",
     r"runs/\$run": "runs/gim",
@@ -65,7 +67,7 @@ def here(command: Documented) -> list[str]:
 def shrunk(arguments: list[str]) -> list[str]:
     """The same command, small enough for two cores."""
     verb, rest = arguments[0], list(arguments[1:])
-    if verb not in TRAINER_VERBS or "--help" in rest:
+    if verb not in TRAINER_VERBS or only_tells(rest):
         short = {"demo": ["--max_epochs=3"], "ablate": ["--dry_run"]}  # each has tests of its own
         return [verb, *rest, *short.get(verb, [])]
     for flag, value in (("--trainer.devices", "2"), ("--trainer.num_nodes", "1")):
@@ -94,6 +96,11 @@ def _narrow(config: str) -> list[str]:
         return []
     smaller = ["--data.image_size=32"] if config not in ("", "bt_digits.yaml") else []
     return ["--model.backbone=resnet18", *NARROW, *smaller]
+
+
+def only_tells(arguments: Iterable[str]) -> bool:
+    """Whether a command asks for help, or for the configuration."""
+    return any(a.endswith("help") or a == "--print_config" for a in arguments)
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -159,7 +166,7 @@ def test_the_commands_of_a_page_are_ones_that_the_command_line_takes(page: str) 
     for command in OF_TRAINER:
         told = " ".join(command.arguments)
         elsewhere = "$" in told or any(part in told for part in TESTED_ELSEWHERE)
-        if command.page == page and not elsewhere and "--help" not in told:
+        if command.page == page and not elsewhere and not only_tells(command.arguments):
             ParsedOnly(locate_configs(here(command)).args)
 
 
