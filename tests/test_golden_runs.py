@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 from golden_runs import BATCHES, RUNS, Golden, run
 
+SLOW = {"two_processes"}  # a minute and a half; tests/distributed compares two with one in seconds
 
-@pytest.mark.parametrize("name", RUNS)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in RUNS]
+)
 def test_the_losses_of_100_batches_are_those_of_before_to_the_last_bit(
     tmp_path: Path, name: str
 ) -> None:

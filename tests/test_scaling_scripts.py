@@ -138,7 +138,9 @@ def whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return plain(folder, "--trainer.devices=2", *strategy("blockwise_ddp"))
 
 
-@pytest.mark.parametrize("name", ["block_parallel", "blockwise_ddp"])
+@pytest.mark.parametrize(
+    "name", ["block_parallel", pytest.param("blockwise_ddp", marks=pytest.mark.slow)]
+)
 def test_the_torchrun_script_leaves_one_run_folder_with_a_checkpoint(
     tmp_path: Path, name: str
 ) -> None:

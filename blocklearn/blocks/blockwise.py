@@ -78,8 +78,7 @@ class BlockwiseModule(LightningWalk):
         update: how a loss becomes an update: clipping, accumulation, what is not finite.
         execution: which block runs when, and where; one after the other where null.
         metrics: what else is logged of every block.
-        checkpoint: weights to load, of `blocklearn fit` or a published file; what to probe,
-            or where to start from.
+        checkpoint: weights to load, of `blocklearn fit` or a published file.
 
     Raises:
         UserError: for an unknown backbone, a cut or a block that there is not, or a checkpoint that

@@ -11,6 +11,8 @@ from blocklearn.ablation.search import Settings
 from blocklearn.ablation.trials import Trial
 from blocklearn.cli.app import BlocklearnCLI
 from blocklearn.cli.config_files import locate_configs
+from blocklearn.cli.parser import CommandParser
+from blocklearn.cli.wrong_values import Asked
 from blocklearn.distributed.launch import count_processes
 from blocklearn.errors import UserError
 
@@ -63,7 +65,9 @@ def _parse(parser: Any, arguments: Sequence[str]) -> tuple[Any, str]:
     told = io.StringIO()
     try:
         with redirect_stderr(told), redirect_stdout(io.StringIO()):
-            return parser.parse_args(locate_configs(list(arguments)).args), ""
+            command = locate_configs(list(arguments))
+            CommandParser.asked = Asked(command.args, command.by_hand)  # for what it complains of
+            return parser.parse_args(command.args), ""
     except SystemExit:
         lines = told.getvalue().strip().splitlines() or ["it is refused"]
         return None, lines[-1].removeprefix("blocklearn: error: ")

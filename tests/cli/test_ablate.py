@@ -144,11 +144,11 @@ def test_a_dry_run_prints_the_commands_and_runs_nothing(
     ("parameters", "flags", "told"),
     [
         ({"model.nose": {"values": ["all"]}}, [], "parameters: model.nose: all: "),
-        ({"model.nose": {"values": ["all"]}}, [], "Did you mean model.noise?"),
+        ({"model.nose": {"values": ["all"]}}, [], "did you mean --model.noise?"),
         ({**NOISE, "model.optimizer.lr": {"values": [1, "x"]}}, [], "model.optimizer.lr: x: "),
         ({"trainer.max_epochs": {"values": [1, 2.5]}}, [], "trainer.max_epochs: 2.5: "),
         (NOISE, ["--modle.blocks=per_stage"], "own.yaml: command: "),
-        (NOISE, ["--config=bt_digit.yaml"], "did you mean bt_digits.yaml?"),
+        (NOISE, ["--config=bt_digit.yaml"], "did you mean bt_digits.yaml"),
     ],
 )
 def test_a_misspelt_parameter_is_refused_before_the_first_run(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from test_configs import parser
 
 from blocklearn import UserError
@@ -75,6 +76,7 @@ def test_an_overlay_on_a_file_without_a_run_asks_for_a_configuration(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "config.yaml").unlink()
+    torch.save({"conv1.weight": torch.zeros(2)}, checkpoint)
     with pytest.raises(
         UserError, match="beside the checkpoint: name the run's configuration with --config"
     ):

@@ -126,7 +126,7 @@ def test_two_chains_of_two_ranks_are_one_process_with_the_whole_batch(
     assert here[0] == here[1] != here[2] == here[3]
 
 
-@pytest.mark.parametrize("name", ["digits", "sound"])
+@pytest.mark.parametrize("name", ["digits", pytest.param("sound", marks=pytest.mark.slow)])
 def test_100_batches_in_two_processes_have_the_losses_of_one_and_the_result_is_evaluated_as_its(
     tmp_path: Path, name: str
 ) -> None:
