@@ -1,11 +1,11 @@
 import logging
 import os
 
-# for the processes that tests start: two tests run at a time, and more threads than cores take longer
+# for the processes that tests start: more threads than cores take longer
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
 torch.set_num_threads(1)  # sums in another order are other sums
 
