@@ -113,7 +113,7 @@ class Runner:
             if outcome is None:
                 return trial
             self._note_end(trial, outcome)
-            self.say(f"{self._head(trial)}{self._figure(outcome)}, had ended before")
+            self.say(f"{self._head(trial)}{self._figure(outcome)}, done before")
 
     def _wait_for(self, trial: Trial) -> None:
         self._busy.append(trial)
