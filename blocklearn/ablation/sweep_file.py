@@ -10,7 +10,7 @@ from typing import Any
 
 from blocklearn.ablation.parameters import Parameter, read_parameter
 from blocklearn.errors import UserError
-from blocklearn.runs.run_folder import shipped_configs
+from blocklearn.runs.run_folder import named_file, shipped_configs
 from blocklearn.runs.strict_yaml import read_yaml
 
 METHODS = ("grid", "random", "bayes")
@@ -99,9 +99,9 @@ def find_sweep(name: str) -> Path:
         UserError: where there is neither; it names the nearest shipped one.
     """
     shipped = shipped_configs() / "sweeps"
-    for candidate in (Path(name), shipped / name, shipped / f"{name}.yaml"):
-        if candidate.is_file():
-            return candidate
+    found = named_file(name, shipped)
+    if found:
+        return found
     known = sorted(path.name for path in shipped.glob("*.yaml"))
     near = get_close_matches(Path(name).name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(known)}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from blocklearn.ablation.sweep_file import Sweep
 from blocklearn.errors import UserError
+from blocklearn.runs.flags_given import value_of
 from blocklearn.runs.run_folder import RunFolder
 from blocklearn.weights.atomic_write import replacing
 
@@ -113,7 +114,7 @@ class TrialMaker:
             raise UserError(
                 f"{sweep.path.name}: {SEED} is a parameter of the sweep; leave out --seeds"
             )
-        if _value("--then_test", sweep.command) in ("false", "False"):
+        if value_of("--then_test", sweep.command) in ("false", "False"):
             raise UserError(
                 f"{sweep.path.name}: command: --then_test false leaves no accuracy to compare; "
                 "leave it out"
@@ -141,12 +142,12 @@ class TrialMaker:
             "--wandb.group": self.folder.name,
             "--wandb.name": label,
         }
-        if _value("--trainer.default_root_dir", command) is not None:
+        if value_of("--trainer.default_root_dir", command) is not None:
             raise UserError(
                 f"{self.sweep.path.name}: command: every run needs a folder of its own, which "
                 "ablate names; leave --trainer.default_root_dir out"
             )
-        further = [f"{k}={v}" for k, v in added.items() if _value(k, command) is None]
+        further = [f"{k}={v}" for k, v in added.items() if value_of(k, command) is None]
         arguments = (*self.sweep.arguments(settings), *chosen, *further)
         return Trial(name, others, seed, folder, arguments)
 
@@ -183,12 +184,3 @@ def cleaned(value: Any) -> str:
     if len(text) <= LONGEST:
         return text
     return f"{text[:LONGEST]}~{hashlib.sha256(str(value).encode()).hexdigest()[:6]}"
-
-
-def _value(flag: str, command: Sequence[str]) -> str | None:
-    for position, word in enumerate(command):
-        if word == flag:
-            return command[position + 1] if position + 1 < len(command) else ""
-        if word.startswith(f"{flag}="):
-            return word.partition("=")[2]
-    return None

@@ -13,6 +13,7 @@ from blocklearn.blocks.old_arguments import LISTS, renewed, renewed_config, rene
 from blocklearn.cli.strategy_names import named_in_args, named_in_config
 from blocklearn.cli.verbs import TRAINER_VERBS
 from blocklearn.errors import UserError
+from blocklearn.runs.flags_given import value_of
 from blocklearn.runs.lone_checkpoint import settings_of_checkpoint
 from blocklearn.runs.received import received_settings
 from blocklearn.runs.run_folder import RunFolder, find_config
@@ -56,7 +57,7 @@ class Command(NamedTuple):
     @property
     def trusted(self) -> bool:
         """Whether the user vouches for the configuration beside the checkpoint."""
-        return (_value_of("--trust_config", self.args) or "").lower() in ("true", "yes", "1")
+        return (value_of("--trust_config", self.args) or "").lower() in ("true", "yes", "1")
 
 
 def locate_configs(args: list[str]) -> Command:
@@ -172,7 +173,7 @@ def _sections(config: Path, content: dict[str, Any]) -> set[str]:
 def _config_of_run(args: list[str]) -> Path | None:
     """The configuration of the run that wrote the checkpoint which is evaluated; None where there
     is no checkpoint."""
-    checkpoint = _value_of("--model.checkpoint", args)
+    checkpoint = value_of("--model.checkpoint", args)
     if not checkpoint or args[0] in ("fit", "plan"):
         return None
     own = RunFolder.of_checkpoint(Path(checkpoint)).config
@@ -181,7 +182,7 @@ def _config_of_run(args: list[str]) -> Path | None:
 
 def _fetched_checkpoint(args: list[str]) -> list[str]:
     """With the folder of what `hf-hub:` or `local-dir:` names; `fit` reads it by that name."""
-    name = _value_of("--model.checkpoint", args) or ""
+    name = value_of("--model.checkpoint", args) or ""
     if not name.startswith((HUB, FOLDER)) or args[0] not in TRAINER_VERBS or args[0] == "fit":
         return args
     given = (name, f"--model.checkpoint={name}")
@@ -191,7 +192,7 @@ def _fetched_checkpoint(args: list[str]) -> list[str]:
 def _told_by_checkpoint(args: list[str], data_named: bool) -> str | None:
     """What a checkpoint without a configuration beside it says of its network; None where the
     command names no such file."""
-    checkpoint = _value_of("--model.checkpoint", args)
+    checkpoint = value_of("--model.checkpoint", args)
     if not checkpoint or args[0] in ("fit", "plan") or not Path(checkpoint).exists():
         return None
     data_named |= any(arg.partition("=")[0] in ("--data", "--data.class_path") for arg in args)
@@ -216,12 +217,3 @@ def _default_config(args: list[str]) -> Path:
         )
     print(f"No --config: taking {DEFAULT_CONFIG}.", file=sys.stderr)
     return find_config(DEFAULT_CONFIG)
-
-
-def _value_of(flag: str, args: list[str]) -> str | None:
-    for position, arg in enumerate(args):
-        if arg == flag and position + 1 < len(args):
-            return args[position + 1]
-        if arg.startswith(f"{flag}="):
-            return arg.partition("=")[2]
-    return None

@@ -142,6 +142,13 @@ def shipped_configs() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+def named_file(name: str, shipped: Path) -> Path | None:
+    """That path, or the file of that name in a shipped folder, with or without `.yaml`; None where
+    there is neither."""
+    candidates = (Path(name), shipped / name, shipped / f"{name}.yaml")
+    return next((path for path in candidates if path.is_file()), None)
+
+
 def find_config(name: str) -> Path:
     """The file for `--config NAME`: that path, or the shipped configuration of that name.
 
@@ -150,9 +157,9 @@ def find_config(name: str) -> Path:
     """
     if name.startswith("--"):
         raise UserError(f"--config needs the name or the path of a file behind it, got {name}")
-    for candidate in (Path(name), shipped_configs() / name, shipped_configs() / f"{name}.yaml"):
-        if candidate.is_file():
-            return candidate
+    found = named_file(name, shipped_configs())
+    if found:
+        return found
     known = sorted(path.name for path in shipped_configs().glob("*.yaml"))
     near = _near(Path(name).stem, known)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
