@@ -14,7 +14,7 @@ from blocklearn.cli.error_exit import guarded
 from blocklearn.cli.loading import loading
 from blocklearn.errors import UserError
 from blocklearn.machine import available_cores
-from blocklearn.runs.run_folder import RunFolder, find_config
+from blocklearn.runs.run_folder import RESULTS, RunFolder, find_config
 from blocklearn.weights.atomic_write import replacing
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _fit_and_test(commands: Sequence[Sequence[str]]) -> None:
 
 
 def _results_of(run: RunFolder) -> Path:
-    return run.probe / "results.json"
+    return run.probe / RESULTS
 
 
 def _report(folder: Path, runs: Mapping[str, Sequence[RunFolder]]) -> None:
