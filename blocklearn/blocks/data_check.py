@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from blocklearn.backbones.input_spec import InputSpec, first_convolution
 from blocklearn.backbones.patches import Patches
 from blocklearn.backbones.stage import Stage
+from blocklearn.blocks.mask_check import require_mask
 from blocklearn.errors import UserError
+from blocklearn.masks.mask import Mask
 from blocklearn.training.trial import evaluating
 from blocklearn.weights.structure import NetworkStructure
 
@@ -26,6 +28,7 @@ class CutNetwork(Protocol):
 
     structure: NetworkStructure
     patches: Patches | None
+    mask: Mask | None
 
     @property
     def input_spec(self) -> InputSpec: ...
@@ -59,6 +62,8 @@ def require_fit(network: CutNetwork, data: object, learns: bool = True) -> None:
             f"objective: the data has a label for every {has}, the objective takes one per "
             f"{labels.pop()}: choose another --data.target or --model.objective"
         )
+    if learns:
+        require_mask(network.mask, [block.objective for block in network.walked])
     if network.patches:
         _require_patches(network, takes, makes)
     if learns and makes is not None:
