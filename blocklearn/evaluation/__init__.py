@@ -9,6 +9,7 @@ from blocklearn.evaluation.linear_probe import LinearProbe
 from blocklearn.evaluation.logistic_regression import LogisticRegression
 from blocklearn.evaluation.overview import Overview
 from blocklearn.evaluation.representation import Representation
+from blocklearn.evaluation.retrieval import Retrieval
 from blocklearn.evaluation.robustness import Robustness
 from blocklearn.evaluation.transfer import Transfer
 
@@ -22,6 +23,7 @@ __all__ = [
     "LogisticRegression",
     "Overview",
     "Representation",
+    "Retrieval",
     "Robustness",
     "Row",
     "Transfer",

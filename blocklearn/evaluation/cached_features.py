@@ -10,7 +10,12 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.evaluation.feature_cache import FeatureCache
-from blocklearn.evaluation.labels_check import check_features, check_labels, check_samples
+from blocklearn.evaluation.labels_check import (
+    check_features,
+    check_labels,
+    check_part,
+    check_samples,
+)
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.evaluation.tracked import tracked
 
@@ -99,6 +104,32 @@ def labelled_features(
     for part, features in (("training", train), ("test", test)):
         check_features(data.title, part, features.columns, keys)
     return train, test
+
+
+def features_of_test(
+    network: BlockwiseModule,
+    data: KeyedDataModule,
+    protocol: ProbeSettings,
+    device: torch.device,
+    kinds: Sequence[str] | None = None,
+) -> CachedFeatures:
+    """The features of all test samples alone, seen as they are, and checked; arguments as for
+    `labelled_features`.
+
+    Raises:
+        UserError: for test samples that there are not, or that have no label, and for features that
+            are not finite.
+    """
+    columns = FeatureCache(protocol.feature_cache, network, kinds).columns(
+        data,
+        "test",
+        data.test_samples(),
+        lambda: collect_features(network, data.test_dataloader(), device, kinds).columns,
+    )
+    check_part(data, "test", columns["label"])
+    keys = [spec.key for spec in network.feature_specs(kinds=kinds)]
+    check_features(data.title, "test", columns, keys)
+    return CachedFeatures(columns)
 
 
 def feature_loader(

@@ -26,18 +26,7 @@ def check_labels(data: KeyedDataModule, train: Tensor, test: Tensor) -> None:
             `num_classes`, and where all training samples are of one class.
     """
     for part, labels in (("training", train), ("test", test)):
-        if not len(labels):
-            raise UserError(f"evaluation: {data.title} has no {part} samples")
-        if missing := int((labels < 0).sum()):
-            raise UserError(
-                f"evaluation: {missing} of {len(labels)} {part} samples of {data.title} have no "
-                "label; name labelled images, one folder a class, with --data.probe_root"
-            )
-        if int(labels.max()) >= data.num_classes:
-            raise UserError(
-                f"evaluation: {data.title} has a {part} label {int(labels.max())}, but its "
-                f"num_classes is {data.num_classes}: labels count from 0"
-            )
+        check_part(data, part, labels)
     learned = train.unique().tolist()
     if len(learned) == 1:
         raise UserError(
@@ -52,6 +41,30 @@ def check_labels(data: KeyedDataModule, train: Tensor, test: Tensor) -> None:
             f"evaluation: {data.title} has no training samples of {len(names)} of its "
             f"{data.num_classes} classes ({listed}); "
             f"their {count} test samples can only be wrong"
+        )
+
+
+def check_part(data: KeyedDataModule, part: str, labels: Tensor) -> None:
+    """
+    Args:
+        data: whose they are.
+        part: `training` or `test`.
+        labels: `(N,)` of all its samples.
+
+    Raises:
+        UserError: where it is empty, has samples without a label, or labels beyond `num_classes`.
+    """
+    if not len(labels):
+        raise UserError(f"evaluation: {data.title} has no {part} samples")
+    if missing := int((labels < 0).sum()):
+        raise UserError(
+            f"evaluation: {missing} of {len(labels)} {part} samples of {data.title} have no "
+            "label; name labelled images, one folder a class, with --data.probe_root"
+        )
+    if int(labels.max()) >= data.num_classes:
+        raise UserError(
+            f"evaluation: {data.title} has a {part} label {int(labels.max())}, but its "
+            f"num_classes is {data.num_classes}: labels count from 0"
         )
 
 

@@ -25,7 +25,9 @@ from blocklearn.metrics.alpha_req import alpha_req
 from blocklearn.metrics.effective_rank import effective_rank
 from blocklearn.metrics.feature_std import feature_std
 from blocklearn.metrics.lidar import lidar
+from blocklearn.metrics.participation_ratio import participation_ratio
 from blocklearn.metrics.rank_me import rank_me
+from blocklearn.metrics.rbf_cka import rbf_cka
 from blocklearn.metrics.spectrum import covariance_spectrum
 from blocklearn.metrics.uniformity import uniformity
 from blocklearn.pictures.heat_map import draw_heat_map
@@ -35,11 +37,12 @@ from blocklearn.weights.atomic_write import replacing
 
 class Representation(Evaluation):
     """Measures of the features themselves, on the test set, of every stage and feature: `rankme`,
-    `lidar`, `effective_rank`, `alpha`, `alignment`, `uniformity`, `feature_std` (of unit rows) and
-    `plain_std`; of global averages also `cka_before` (linear CKA with the stage before), `knn`
-    (accuracy in % at k = 20) and `knn_gain` (over the stage before). `docs/evaluation.md` says
-    what each tells and where it misleads; a value that does not exist, as alpha with two
-    dimensions, is left out.
+    `lidar`, `effective_rank`, `participation_ratio`, `alpha`, `alignment`, `uniformity`,
+    `feature_std` (of unit rows) and `plain_std`; of global averages also `cka_before` and
+    `rbf_cka_before` (CKA with the stage before, linear and with Gaussian kernels), `knn` (accuracy
+    in % at k = 20) and `knn_gain` (over the stage before). `docs/evaluation.md` says what each
+    tells and where it misleads; a value that does not exist, as alpha with two dimensions, is left
+    out.
 
     Ranks depend on the number of samples, alpha on its range: both stand in the results. `leave`
     writes `cka.png`, `cka.csv`, `spectra.png` and `spectra.csv`.
@@ -52,6 +55,7 @@ class Representation(Evaluation):
         alpha_last: of the last, at least 2 more.
         cka_batch: samples per batch of unbiased minibatch CKA, >= 4, for pictures over many
             samples; null for plain linear CKA over all.
+        rbf_fraction: width of RBF CKA's kernels as a fraction of the median distance, > 0.
         knn: whether nearest neighbors vote; it takes a pass over the training samples.
 
     Raises:
@@ -69,12 +73,13 @@ class Representation(Evaluation):
         alpha_first: int = 11,
         alpha_last: int = 100,
         cka_batch: int | None = None,
+        rbf_fraction: float = 1.0,
         knn: bool = True,
     ) -> None:
-        if samples < 4 or lidar_samples < 2 or views < 2:
+        if samples < 4 or lidar_samples < 2 or views < 2 or not rbf_fraction > 0:
             raise ValueError(
-                "Representation needs samples >= 4, lidar_samples >= 2 and views >= 2, got "
-                f"{samples}, {lidar_samples} and {views}"
+                "Representation needs samples >= 4, lidar_samples >= 2, views >= 2 and a "
+                f"rbf_fraction above 0, got {samples}, {lidar_samples}, {views} and {rbf_fraction}"
             )
         if not 1 <= alpha_first <= alpha_last - 2 or (cka_batch is not None and cka_batch < 4):
             raise ValueError(
@@ -83,7 +88,7 @@ class Representation(Evaluation):
             )
         self.samples, self.lidar_samples, self.views = samples, lidar_samples, views
         self.alpha_first, self.alpha_last = alpha_first, alpha_last
-        self.cka_batch, self.knn = cka_batch, knn
+        self.cka_batch, self.rbf_fraction, self.knn = cka_batch, rbf_fraction, knn
         self._stages: list[str] = []
         self._cka: list[list[float]] = []
         self._spectra: dict[str, list[float]] = {}
@@ -114,7 +119,7 @@ class Representation(Evaluation):
             _require_finite(spec, found[spec.key], views[spec.key])
         stages = [spec for spec in specs if spec.kind == "raw"]
         self._look_at(stages, found)
-        further = self._of_stages(stages, network, data)
+        further = self._of_stages(stages, found, network, data)
         return [self._row(spec, found[spec.key], views[spec.key], further) for spec in specs]
 
     def leave(self, folder: Path) -> Sequence[Path]:
@@ -156,12 +161,20 @@ class Representation(Evaluation):
         }
 
     def _of_stages(
-        self, stages: Sequence[FeatureSpec], network: BlockwiseModule, data: KeyedDataModule
+        self,
+        stages: Sequence[FeatureSpec],
+        found: Mapping[str, Tensor],
+        network: BlockwiseModule,
+        data: KeyedDataModule,
     ) -> dict[str, dict[str, float]]:
         """What compares a stage with the one before, by the key of its feature."""
         further: dict[str, dict[str, float]] = {spec.key: {} for spec in stages}
         for place in range(1, len(stages)):
-            further[stages[place].key]["cka_before"] = self._cka[place - 1][place]
+            before, own = (found[spec.key] for spec in stages[place - 1 : place + 1])
+            further[stages[place].key] |= {
+                "cka_before": self._cka[place - 1][place],
+                "rbf_cka_before": rbf_cka(before, own, self.rbf_fraction),
+            }
         if not self.knn:
             return further
         neighbors = KNN(k=(20,))
@@ -188,6 +201,7 @@ class Representation(Evaluation):
             "rankme": float(rank_me(features)),
             "lidar": lidar(views.flatten(0, 1), sample),
             "effective_rank": effective_rank(features),
+            "participation_ratio": participation_ratio(features),
             "alpha": power.alpha,
             "alignment": alignment(views[:, 0], views[:, 1]),
             "uniformity": uniformity(features),

@@ -29,6 +29,9 @@ VALUES = {
     "feature_std": "std",
     "plain_std": "plain std",
     "cka_before": "CKA before",
+    "rbf_cka_before": "RBF CKA before",
+    "participation_ratio": "participation ratio",
+    "map": "mAP",
     "knn": "k-NN %",
     "knn_gain": "k-NN gain",
 }
@@ -36,9 +39,11 @@ MOST_COLUMNS = 6  # of values; more do not fit beside each other on a terminal
 
 
 def value_name(name: str) -> str:
-    """What a value is called for people: `k20` is k = 20, `flowers/top1` flowers top-1."""
+    """What a value is called for people: `k20` is k = 20, `hit5` top-5 hit, `flowers/top1` flowers
+    top-1."""
     data, _, own = name.rpartition("/")  # of one of several data sets
-    told = VALUES.get(own) or re.sub(r"^k(\d+)$", r"k = \1", own)
+    told = re.sub(r"^k(\d+)$", r"k = \1", re.sub(r"^hit(\d+)$", r"top-\1 hit", own))
+    told = VALUES.get(own, told)
     return f"{data} {told}".lstrip()
 
 

@@ -15,7 +15,9 @@ from blocklearn.evaluation.augmented_views import features_of_views
 from blocklearn.evaluation.cached_features import collect_features
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.metrics.linear_cka import linear_cka
+from blocklearn.metrics.participation_ratio import participation_ratio
 from blocklearn.metrics.rank_me import rank_me
+from blocklearn.metrics.rbf_cka import rbf_cka
 from blocklearn.pictures.figure import told
 
 OF_ALL = {"rankme", "lidar", "effective_rank", "alignment", "uniformity", "feature_std"}
@@ -57,12 +59,14 @@ def test_every_feature_is_measured_and_the_network_stays_as_it_is(tmp_path: Path
 
 def test_the_values_are_those_of_the_features_that_are_tested(tmp_path: Path) -> None:
     network, data = small_network(), ready(Digits())
-    looked = evaluation(tmp_path, knn=False)
+    looked = evaluation(tmp_path, knn=False, rbf_fraction=0.5)
     row = next(r for r in looked.run(network, data) if r.stage == "layer3" and r.feature == "raw")
     columns = collect_features(network, data.test_dataloader(), torch.device("cpu")).columns
     third, second = columns["layer3/raw"], columns["layer2/raw"]
     assert row.values["rankme"] == pytest.approx(float(rank_me(third)))
+    assert row.values["participation_ratio"] == pytest.approx(participation_ratio(third))
     assert row.values["cka_before"] == pytest.approx(linear_cka(second, third))
+    assert row.values["rbf_cka_before"] == pytest.approx(rbf_cka(second, third, 0.5))
     assert "knn" not in row.values
 
 
@@ -141,6 +145,7 @@ def test_on_the_command_line_it_ends_in_tables_of_four_digits(
         {"alpha_first": 0},
         {"alpha_last": 12},
         {"cka_batch": 3},
+        {"rbf_fraction": 0},
     ],
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, int]) -> None:

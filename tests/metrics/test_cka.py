@@ -1,11 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from blocklearn.metrics.linear_cka import linear_cka
 from blocklearn.metrics.minibatch_cka import MinibatchCKA, hsic1
+from blocklearn.metrics.rbf_cka import rbf_cka
 
 
 def draw(rows: int, width: int, seed: int = 0) -> Tensor:
@@ -96,3 +98,42 @@ def test_with_itself_it_is_1_and_a_batch_has_4_samples() -> None:
     with pytest.raises(ValueError, match="the same samples"):
         metric.update(draw(5, 2), draw(4, 2))
     assert hsic1(torch.zeros(4, 4), torch.zeros(4, 4)) == 0
+
+
+def plain_rbf_cka(x: Tensor, y: Tensor, fraction: float) -> float:
+    """Pair by pair, and HSIC through the centring matrix."""
+    n = len(x)
+    kernels = []
+    for rows in (x.numpy(), y.numpy()):
+        squares = [[float(((a - b) ** 2).sum()) for b in rows] for a in rows]
+        median = float(np.median([squares[i][j] for i in range(n) for j in range(i)]))
+        kernels.append(np.exp(-np.array(squares) / (2 * fraction**2 * median)))
+    centre = np.eye(n) - 1 / n
+    k, other = kernels
+
+    def hsic(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.trace(a @ centre @ b @ centre)) / (n - 1) ** 2
+
+    return hsic(k, other) / math.sqrt(hsic(k, k) * hsic(other, other))
+
+
+@pytest.mark.parametrize(("rows", "fraction"), [(9, 1.0), (24, 0.4), (24, 3.0)])
+def test_rbf_cka_is_that_of_a_plain_loop(rows: int, fraction: float) -> None:
+    x = draw(rows, 5) + 30
+    y = draw(rows, 8, 1) + x[:, :1]
+    assert rbf_cka(x, y, fraction) == pytest.approx(plain_rbf_cka(x, y, fraction), rel=1e-9)
+
+
+def test_rbf_cka_knows_no_scale_and_comes_to_linear_cka_with_wide_kernels() -> None:
+    x = draw(40, 9)
+    y = draw(40, 4, 1) + x[:, :4]
+    rotation = torch.linalg.qr(draw(9, 9, 2))[0]
+    assert rbf_cka(x, 7 * x @ rotation + 3) == pytest.approx(1)
+    assert rbf_cka(x, 100 * y) == pytest.approx(rbf_cka(x, y))
+    assert rbf_cka(x, y, 100.0) == pytest.approx(linear_cka(x, y), rel=1e-3)
+    assert abs(rbf_cka(x, y, 1.0) - linear_cka(x, y)) > 0.02
+    assert math.isnan(rbf_cka(torch.ones(8, 2), draw(8, 3)))
+    with pytest.raises(ValueError, match="the same samples"):
+        rbf_cka(draw(8, 2), draw(9, 2))
+    with pytest.raises(ValueError, match="a fraction above 0"):
+        rbf_cka(x, y, 0.0)

@@ -8,6 +8,7 @@ import torch
 
 from blocklearn.metrics.alpha_req import alpha_req, fit_power_law
 from blocklearn.metrics.effective_rank import effective_rank
+from blocklearn.metrics.participation_ratio import participation_ratio
 from blocklearn.metrics.rank_me import rank_me
 from blocklearn.metrics.spectrum import covariance_spectrum
 
@@ -45,6 +46,14 @@ def test_it_is_not_rankme() -> None:
     assert effective_rank(centred) < by_hand - 0.2
     assert effective_rank(centred + 100) == pytest.approx(effective_rank(centred))
     assert float(rank_me(centred + 100)) < by_hand - 0.5
+
+
+def test_the_participation_ratio_is_that_of_the_eigenvalues() -> None:
+    values = torch.tensor([4.0, 2.0, 1.0, 1.0]).double()
+    assert participation_ratio(with_spectrum(values)) == pytest.approx(8**2 / (16 + 4 + 1 + 1))
+    assert participation_ratio(with_spectrum(values)) < effective_rank(with_spectrum(values))
+    assert participation_ratio(with_spectrum(torch.full((6,), 2.0).double())) == pytest.approx(6)
+    assert math.isnan(participation_ratio(torch.ones(9, 4)))
 
 
 def test_alpha_is_the_exponent_of_a_power_law_over_the_range_that_is_told() -> None:
