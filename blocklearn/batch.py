@@ -16,10 +16,13 @@ class Batch(NamedTuple):
         index: `(B,)` position of each sample in its data set.
         stored: what frozen blocks made of the views and what was kept, one tensor per view,
             `(B, rows, ...)` with what the patches of an image make along the second axis, 1 where
-            there are none; `views` are then left out.
+            there are none; `views` are then left out, unless an objective looks at them.
+        visible: where tokens are hidden (`model.mask`), the positions of the others among a view's
+            tokens, ascending, one `(B, V)` per view; empty where all are seen.
     """
 
     views: list[Tensor]
     label: Tensor
     index: Tensor
     stored: Sequence[Tensor] = ()
+    visible: Sequence[Tensor] = ()

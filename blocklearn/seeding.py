@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 _UINT64 = (1 << 64) - 1
 
@@ -35,3 +36,35 @@ def keyed_randomness(*keys: int) -> Iterator[None]:
         yield
     finally:
         stream.set_state(outside)
+
+
+def keyed_uniform(index: Tensor, count: int, *keys: int) -> Tensor:
+    """`count` numbers in [0, 1) for each sample, `(B, count)` float64 on the device of `index`.
+    They depend on the sample's index and the keys alone, and are the same on every device: integer
+    arithmetic only (splitmix64, Steele et al. 2014, doi 10.1145/2660193.2660195).
+
+    Args:
+        index: `(B,)` integers.
+        count: numbers per sample.
+        keys: as for `fold_seed`.
+    """
+    begin = _mixed(index.long() + fold_seed(*keys))
+    counter = torch.arange(1, count + 1, device=index.device) * _GOLDEN
+    bits = _mixed(begin.unsqueeze(1) + counter)
+    return _shifted(bits, 11).double() * 2.0**-53
+
+
+_GOLDEN, _FIRST, _SECOND = (  # of splitmix64, as signed integers
+    factor - (1 << 64) for factor in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+
+
+def _mixed(bits: Tensor) -> Tensor:
+    bits = (bits ^ _shifted(bits, 30)) * _FIRST
+    bits = (bits ^ _shifted(bits, 27)) * _SECOND
+    return bits ^ _shifted(bits, 31)
+
+
+def _shifted(bits: Tensor, places: int) -> Tensor:
+    """To the right, with zeros moving in: integers of torch have a sign."""
+    return (bits >> places) & ((1 << (64 - places)) - 1)

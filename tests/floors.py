@@ -16,7 +16,10 @@ FLOORS: list[dict[str, str]] = [
         "old_paths": "modules that have moved",
     },
     {"__init__": "the public names, loaded on first use"},
-    {"optim": "`LARS`, learning-rate curves"},
+    {
+        "optim": "`LARS`, learning-rate curves",
+        "masks": "which tokens a network does not get to see",
+    },
     {
         "distributed": "several processes: collectives with gradients, synchronized norms, the two "
         "strategies, channels, launcher, which blocks go to which rank"

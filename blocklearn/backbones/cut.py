@@ -12,7 +12,7 @@ from blocklearn.backbones.patches import CutPatches, Patches
 from blocklearn.backbones.stage import Stage
 from blocklearn.errors import UserError
 
-Grouping = Literal["per_stage", "per_unit", "end_to_end"] | list[list[str]]
+Grouping = Literal["per_stage", "per_unit", "end_to_end"] | int | list[list[str]]
 
 
 def cut_backbone(
@@ -61,7 +61,8 @@ def group_stages(names: Sequence[str], blocks: Grouping) -> list[list[int]]:
     Args:
         names: of the stages, in order.
         blocks: `per_stage` and `per_unit` (one block a stage, or a residual unit), `end_to_end`
-            (one block of all), or stage names block by block: `[[layer1], [layer2], [layer3,
+            (one block of all), a number of blocks of equally many units, or stage names block by
+            block: `[[layer1], [layer2], [layer3,
             layer4]]`. A block may begin with the last stages of the one before, which both then
             train (LoCo, arXiv 2008.01342): `[[layer1, layer2], [layer2, layer3], [layer3,
             layer4]]`. An empty block, `[]`, has an objective and no stage: it learns on the frozen
@@ -71,7 +72,7 @@ def group_stages(names: Sequence[str], blocks: Grouping) -> list[list[int]]:
         UserError: unless the blocks cover the stages in order, each stage in one block or in two
             neighbours.
     """
-    if blocks in ("per_stage", "per_unit"):
+    if blocks in ("per_stage", "per_unit") or isinstance(blocks, int):
         return [[position] for position in range(len(names))]
     if blocks == "end_to_end":
         return [list(range(len(names)))]
@@ -100,6 +101,8 @@ def _ends(pieces: Sequence[Piece], blocks: Grouping) -> set[str]:
         return {piece.spec.name for piece in pieces if piece.spec.name != "stem"}
     if isinstance(blocks, str):
         return {piece.spec.name for piece in pieces if piece.ends_stage}
+    if isinstance(blocks, int):
+        return _equal_ends([p.spec.name for p in pieces if p.spec.name != "stem"], blocks)
     listed = [name for block in blocks for name in block]
     names = [piece.spec.name for piece in pieces]
     stages = [piece.spec.name for piece in pieces if piece.ends_stage]
@@ -117,3 +120,13 @@ def _ends(pieces: Sequence[Piece], blocks: Grouping) -> set[str]:
             f"{blocks}"
         )
     return set(listed)
+
+
+def _equal_ends(units: Sequence[str], count: int) -> set[str]:
+    """The last units of `count` blocks; where they do not divide, some have one unit more."""
+    if not 0 < count <= len(units):
+        raise UserError(
+            f"blocks: {count} blocks cannot be made of the {len(units)} units of this backbone; "
+            f"give 1 to {len(units)}"
+        )
+    return {units[len(units) * (block + 1) // count - 1] for block in range(count)}

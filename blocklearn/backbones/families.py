@@ -26,6 +26,8 @@ from blocklearn.backbones.layout import Layout
 from blocklearn.backbones.preact_resnet import PreActResNet
 from blocklearn.backbones.speech_encoder import SpeechEncoder
 from blocklearn.backbones.stage import SHELL, StageSpec
+from blocklearn.backbones.video_transformer import token_grid
+from blocklearn.backbones.visible_tokens import VisibleTokens
 from blocklearn.errors import UserError
 
 NamedModules = list[tuple[str, nn.Module]]
@@ -174,14 +176,14 @@ class VisionTransformerFamily(Family):
         backbone.forward = backbone.forward_features
         ends = {round(len(blocks) * quarter / 4) for quarter in (1, 2, 3, 4)}
         (container,) = self.stages
+        stride = int(backbone.feature_info[0]["reduction"])  # pyright: ignore
+        prefix, tokens = backbone.num_prefix_tokens, token_grid(backbone)
 
         def spec(name: str) -> StageSpec:
-            stride = int(backbone.feature_info[0]["reduction"])  # pyright: ignore
-            return StageSpec(
-                name, backbone.embed_dim, stride, Layout.NLC, backbone.num_prefix_tokens
-            )
+            return StageSpec(name, backbone.embed_dim, stride, Layout.NLC, prefix, tokens=tokens)
 
-        pieces = [Piece(spec("stem"), [(SHELL, backbone)], False)]
+        stem = [(SHELL, backbone), ("visible", VisibleTokens(prefix))]
+        pieces = [Piece(spec("stem"), stem, False)]
         for count, (child, block) in enumerate(blocks, start=1):
             name = f"{container}.{child}"
             pieces.append(Piece(spec(name), [(name, block)], count in ends))
@@ -235,7 +237,8 @@ FAMILIES: dict[type[nn.Module], Family] = {
 EXAMPLES = (
     "resnet50, resnet50d, resnetrs50, wide_resnet50_2, resnext50_32x4d, vgg16_bn, densenet121, "
     "efficientnet_b0, regnety_008, mobilenetv3_small_100, convnext_tiny, vit_small_patch16_224, "
-    "deit_small_patch16_224, swin_tiny_patch4_window7_224, gim_resnet50, gim_speech"
+    "deit_small_patch16_224, swin_tiny_patch4_window7_224, gim_resnet50, gim_speech, "
+    "video_vit_tiny"
 )
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from blocklearn.backbones.layout import Layout
+from blocklearn.backbones.token_grid import TokenGrid
+from blocklearn.backbones.visible_tokens import VisibleTokens
 from blocklearn.errors import UserError
 
 SHELL = "shell"  # a stage's name for what is left of the backbone itself, e.g. a ViT's embedding
@@ -27,6 +29,7 @@ class StageSpec:
         prefix_tokens: tokens before those of the positions, class token first; 0 but for `NLC`.
         patch_grid: above 1 every image was cut into so many patches per side, and they lie along
             the batch axis: image by image, row by row.
+        tokens: what tokens stand for; null for other layouts, and where images may have any size.
     """
 
     name: str
@@ -35,13 +38,15 @@ class StageSpec:
     layout: Layout = Layout.NCHW
     prefix_tokens: int = 0
     patch_grid: int = 1
+    tokens: TokenGrid | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", Layout(self.layout))  # or its name
 
     def as_map(self, features: Tensor) -> Tensor:
         """Features as `(B, C, H, W)`, whatever their layout; prefix tokens are left out. Of patches
-        it is the mean of each, at its place in the grid; of sound, a map of one row.
+        it is the mean of each, at its place in the grid; of sound, a map of one row; of clips, the
+        mean over time.
 
         Raises:
             UserError: for a number of tokens that is no square.
@@ -50,6 +55,10 @@ class StageSpec:
             grid = (-1, self.patch_grid, self.patch_grid)
             patches = self.layout.average(features, self.prefix_tokens)
             return patches.unflatten(0, grid).permute(0, 3, 1, 2)
+        tokens = features.shape[1] - self.prefix_tokens
+        if self.tokens and tokens == self.tokens.count:
+            places = features[:, self.prefix_tokens :].unflatten(1, self.tokens.grid)
+            return places.mean(dim=1).permute(0, 3, 1, 2)
         try:
             return self.layout.as_map(features, self.prefix_tokens)
         except ValueError as error:
@@ -81,6 +90,16 @@ class Stage(nn.Sequential):
         self.spec = spec
         self.compiled = False
 
+    def forward(self, input: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Args:
+        input: of the first module.
+        visible: `(B, V)` positions of the tokens that are seen; null for all. Heeded where the
+            stage holds a vision transformer's embedding.
+        """
+        for module in self:
+            input = module(input, visible) if isinstance(module, VisibleTokens) else module(input)
+        return input
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile its forward pass, in place (`torch.compile`), at its first call, for the shapes
         that it gets, and anew for others.
@@ -100,8 +119,8 @@ class Stage(nn.Sequential):
         return {backbone_name(name): tensor for name, tensor in self.state_dict().items()}
 
 
-def _call(stage: Stage, x: Tensor) -> Tensor:
-    return stage._call_impl(x)  # pyright: ignore[reportReturnType]
+def _call(stage: Stage, x: Tensor, visible: Tensor | None = None) -> Tensor:
+    return stage._call_impl(x, visible)  # pyright: ignore[reportReturnType]
 
 
 def backbone_name(name: str) -> str:

@@ -138,14 +138,24 @@ class Block(LightningWalk):
     ) -> tuple[LocalBatch, LazyViews]:
         keys = (*clock.keys, clock.rank) if clock.rank and clock.keys else clock.keys
         inputs = [view.detach() for view in carried.views]
-        features = LazyViews(lambda number: self._features(inputs, number, keys), len(inputs))
+
+        def make(number: int) -> ViewFeatures:
+            visible = batch.visible[number] if batch.visible else None
+            return self._features(inputs, number, keys, visible)
+
+        features = LazyViews(make, len(inputs))
         return LocalBatch(features, batch, inputs, cut_off(carried.extras), clock), features
 
     def _features(
-        self, inputs: Sequence[Tensor], number: int, keys: tuple[int, ...]
+        self,
+        inputs: Sequence[Tensor],
+        number: int,
+        keys: tuple[int, ...],
+        visible: Tensor | None,
     ) -> ViewFeatures:
         recompute = self.settings.recompute or "cheap"
-        walk = partial(run, recompute=recompute, last_view=number == len(inputs) - 1)
+        last = number == len(inputs) - 1
+        walk = partial(run, recompute=recompute, last_view=last, visible=visible)
         learns = self.noise and self.training
         noise = partial(self._add_noise, keys=(*keys, self.index, number)) if learns else None
         x, stages = inputs[number], self.trained_stages

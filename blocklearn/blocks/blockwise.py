@@ -13,11 +13,14 @@ from blocklearn.backbones.create import create_backbone
 from blocklearn.backbones.cut import Grouping, cut_backbone, group_stages
 from blocklearn.backbones.input_spec import InputSpec, input_of
 from blocklearn.backbones.stage import Stage, StageSpec
+from blocklearn.backbones.video_transformer import fix_positions
 from blocklearn.batch import Batch
 from blocklearn.blocks.block import Block
 from blocklearn.blocks.costs import products_of_blocks
 from blocklearn.blocks.data_check import require_fit
 from blocklearn.blocks.features import FeatureSpec, feature_specs, frame_features, stage_features
+from blocklearn.blocks.identical_projectors import copy_first_projector
+from blocklearn.blocks.mask_check import masked_tokens
 from blocklearn.blocks.noise import NoiseChoice, build_noise
 from blocklearn.blocks.old_arguments import accept_old_arguments
 from blocklearn.blocks.recompute import Recompute
@@ -29,6 +32,7 @@ from blocklearn.blocks.settings import (
     arguments_of,
 )
 from blocklearn.errors import UserError
+from blocklearn.masks.mask import Mask
 from blocklearn.objectives.objective import NoObjective, Objective, ObjectiveFactory
 from blocklearn.optim.warmup_cosine import LRSchedule, WarmupCosine
 from blocklearn.training.block_metric import BlockMetric
@@ -56,12 +60,14 @@ class BlockwiseModule(LightningWalk):
     Args:
         objective: what every block optimizes; built from the `StageSpec` of its last stage.
         backbone: a model of timm, by name.
-        blocks: `per_stage`, `per_unit` (every residual unit), `end_to_end`, or stages by name,
-            `[[layer1], [layer2], [layer3, layer4]]`; with the stem apart `[[stem], [layer1], ...]`,
-            finer `[[layer1.0], [layer1], ...]` (a stage is named by its last module and begins
-            behind the one before), or overlapping `[[layer1, layer2], [layer2, layer3], ...]`
-            (LoCo, arXiv 2008.01342). `[]` is a block with an objective and no stage of its own, on
-            the frozen output of the block before.
+        blocks: `per_stage`, `per_unit` (every residual unit), `end_to_end`, a number of blocks of
+            equally many units, or stages by name, `[[layer1], [layer2], [layer3, layer4]]`; with
+            the stem apart `[[stem], [layer1], ...]`, finer `[[layer1.0], [layer1], ...]` (a stage
+            is named by its last module and begins behind the one before), or overlapping
+            `[[layer1, layer2], [layer2, layer3], ...]` (LoCo, arXiv 2008.01342). `[]` is a block
+            with an objective and no stage of its own, on the frozen output of the block before.
+        mask: which tokens of a vision transformer are hidden in training, and dropped before the
+            first block; all blocks see the same ones. Null for none.
         noise: added to what a block hands on; `all` is Gaussian, 0.25 of the tensor's standard
             deviation, `hw`, `height` and `channel` have other spreads, `none` is none, and a
             `Noise` may be your own.
@@ -91,6 +97,7 @@ class BlockwiseModule(LightningWalk):
         objective: ObjectiveFactory,
         backbone: str = "resnet50",
         blocks: Grouping = "per_stage",
+        mask: Mask | None = None,
         noise: NoiseChoice = None,
         recompute: Recompute = "cheap",
         per_block: dict[str, BlockSettings] | None = None,
@@ -108,9 +115,12 @@ class BlockwiseModule(LightningWalk):
         self.patches = network.patches
         kwargs = dict(network.backbone_kwargs or {})
         whole = create_backbone(backbone, network.pretrained, network.small_stem, **kwargs)
+        if network.fixed_positions:
+            fix_positions(whole)
         stages = cut_backbone(whole, blocks, self.patches)
         shared = SharedChoices(objective, noise, recompute, per_block or {})
         self.blocks = nn.ModuleList(self._put_together(stages, blocks, shared))
+        self.mask, self.masked_tokens = mask, masked_tokens(mask, self.walked, self.patches)
         self.structure = NetworkStructure(
             backbone,
             [[stage.spec.name for stage in block.trained_stages] for block in self.walked],
@@ -122,7 +132,7 @@ class BlockwiseModule(LightningWalk):
             for stage in stages:
                 stage.compile()
         if network.identical_projectors:
-            self._copy_first_projector()
+            copy_first_projector(self.walked)
         if network.channels_last:
             self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if checkpoint is not None:
@@ -309,23 +319,6 @@ class BlockwiseModule(LightningWalk):
     def _require_same_structure(self, theirs: NetworkStructure, what: str) -> None:
         for difference in self.structure.differences(theirs):
             raise UserError(f"{what} was trained with {difference}")
-
-    def _copy_first_projector(self) -> None:
-        projectors = [getattr(block.objective, "projector", None) for block in self.walked]
-        for block, projector in zip(self.walked, projectors, strict=True):
-            if projector is None:
-                kind = type(block.objective).__name__
-                raise UserError(
-                    f"identical_projectors: the {kind} of {block.name} has no projector; leave it "
-                    "out"
-                )
-            check_fit(
-                projector.state_dict(),
-                projectors[0].state_dict(),  # pyright: ignore[reportOptionalMemberAccess]
-                f"identical_projectors: the projectors of block1 and {block.name} differ",
-                "Give all blocks the same, or leave it out",
-            )
-            projector.load_state_dict(projectors[0].state_dict())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def _build_objective(own: BlockSettings, spec: StageSpec) -> Objective:

@@ -78,12 +78,13 @@ def count_costs(
     ):
         imagined.train()
         batch = _imagined_batch(batch, samples or len(batch.index), imagined.device)
+        batch = imagined.masked(batch, Clock())
         learners = _learners(imagined)
         states = [sum(map(_bytes, _state(one.optimizer))) for one in learners]
         costs: list[BlockCost] = []
         with LiveBytes() as live, Products() as products:
             live.known(*imagined.parameters(), *imagined.buffers(), *batch.views)
-            live.known(batch.label, batch.index)
+            live.known(batch.label, batch.index, *batch.visible)
             live.known(*(tensor for one in learners for tensor in _state(one.optimizer)))
             before = 0
             for learner, output in _steps(learners, batch, precision):
@@ -133,6 +134,7 @@ def measure_costs(
         label=batch.label.to(device),
         index=batch.index.to(device),
     )
+    batch = network.masked(batch, Clock())
     learners = _learners(network)
     times: list[list[float]] = [[] for _ in learners]
     for repeat in range(1 + repeats):
@@ -155,7 +157,8 @@ def products_of_blocks(network: LightningWalk, data: Any, samples: int = 4) -> l
 
 def sent_bytes(carried: Carried, batch: Batch) -> int:
     """Of all that the next block gets."""
-    return sum(map(_bytes, _tensors([carried.views, carried.extras, batch.label, batch.index])))
+    beside = [batch.label, batch.index, batch.visible]
+    return sum(map(_bytes, _tensors([carried.views, carried.extras, *beside])))
 
 
 class _Trusting(FiniteWatch):

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from blocklearn.backbones.input_spec import InputSpec, first_convolution
 from blocklearn.backbones.patches import Patches
 from blocklearn.backbones.stage import Stage
+from blocklearn.blocks.mask_check import require_mask
 from blocklearn.errors import UserError
+from blocklearn.masks.mask import Mask
 from blocklearn.training.trial import evaluating
 from blocklearn.weights.structure import NetworkStructure
 
@@ -26,6 +28,7 @@ class CutNetwork(Protocol):
 
     structure: NetworkStructure
     patches: Patches | None
+    mask: Mask | None
 
     @property
     def input_spec(self) -> InputSpec: ...
@@ -37,9 +40,9 @@ class CutNetwork(Protocol):
 
 def require_fit(network: CutNetwork, data: object, learns: bool = True) -> None:
     """Refuse data of which a network can make nothing: sound for images, another number of
-    channels, images of a size that its patches do not fit, labels of frames where it learns from
-    labels of samples, or the other way round; views that are too small for what the blocks learn
-    from them, or of another number.
+    channels, images of a size that its patches do not fit, clips of another number of frames,
+    labels of frames where it learns from labels of samples, or the other way round; views that are
+    too small for what the blocks learn from them, or of another number.
 
     Args:
         network: to be trained or evaluated.
@@ -59,6 +62,8 @@ def require_fit(network: CutNetwork, data: object, learns: bool = True) -> None:
             f"objective: the data has a label for every {has}, the objective takes one per "
             f"{labels.pop()}: choose another --data.target or --model.objective"
         )
+    if learns:
+        require_mask(network.mask, [block.objective for block in network.walked])
     if network.patches:
         _require_patches(network, takes, makes)
     if learns and makes is not None:
@@ -81,11 +86,26 @@ def _require_same_input(
             f"add in_chans: {makes.channels} to --model.network.backbone_kwargs"
             f"{f', or {other}' if other else ''}"
         )
-    if takes.size and makes.size and takes.size != makes.size and not network.patches:
+    if makes.kind == "video":
+        _require_clips(name, takes, makes)
+    elif takes.size and makes.size and takes.size != makes.size and not network.patches:
         raise UserError(
             f"backbone: {name} takes images of {takes.size} pixels, the data makes {makes.size}: "
             f"set --data.image_size {takes.size}, or --model.network.backbone_kwargs "
             f"'{{img_size: {makes.size}, patch_size: 4}}'"
+        )
+
+
+def _require_clips(name: str, takes: InputSpec, makes: InputSpec) -> None:
+    """Of as many frames, and of the size, that a network insists on; None stands for any."""
+    other_frames = takes.frames and makes.frames and takes.frames != makes.frames
+    other_size = takes.size and makes.size and takes.size != makes.size
+    if other_frames or other_size:
+        frames, size = takes.frames or makes.frames, takes.size or makes.size
+        raise UserError(
+            f"backbone: {name} takes clips of {frames} frames of {size} pixels, the data makes "
+            f"{makes.told}: set --data.frames {frames} --data.image_size {size}, or "
+            f"--model.network.backbone_kwargs '{{frames: {makes.frames}, img_size: {makes.size}}}'"
         )
 
 
@@ -125,8 +145,10 @@ def _passed(stage: Stage, x: Tensor, complaint: str) -> Tensor:
 def _require_patches(network: CutNetwork, takes: InputSpec, makes: InputSpec | None) -> None:
     patches, name = network.patches, network.structure.backbone
     assert patches is not None
-    if takes.kind == "sound":
-        raise UserError("patches: sound is not cut into patches; set --model.network.patches null")
+    if takes.kind != "images":
+        raise UserError(
+            f"patches: {takes.kind} is not cut into patches; set --model.network.patches null"
+        )
     if makes and makes.size and makes.size != patches.image_size:
         raise UserError(
             f"patches: {patches.grid} x {patches.grid} patches of {patches.size} pixels, one every "

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from blocklearn.backbones.stage import Stage
+from blocklearn.backbones.visible_tokens import VisibleTokens
 
 Recompute = Literal["nothing", "cheap", "views", "units"]
 Step = Callable[[Tensor], Tensor]
@@ -23,6 +24,7 @@ def run(
     *,
     recompute: Recompute,
     last_view: bool,
+    visible: Tensor | None = None,
 ) -> Tensor:
     """`x` through stages and noise, with a graph that keeps less. Values and gradients are the
     same.
@@ -35,39 +37,47 @@ def run(
             the largest of all and whose products are few; `views`: that, and all of every view but
             the last, so that one view's graph exists at a time; `units`: every residual unit.
         last_view: whether it is the last.
+        visible: positions of the tokens that are seen; null for all.
     """
     if not torch.is_grad_enabled() or recompute == "nothing":
-        return _in_turn([*stages, noise] if noise else stages, x)
-    steps: list[Step] = [partial(_run_stage, stage, recompute) for stage in stages]
+        return _in_turn([*stages, noise] if noise else stages, x, visible)
+    steps: list[Step] = [partial(_run_stage, stage, recompute, visible) for stage in stages]
     steps += [noise] if noise else []
     return (
         _again(steps, x, stages) if recompute == "views" and not last_view else _in_turn(steps, x)
     )
 
 
-def _run_stage(stage: Stage, recompute: Recompute, x: Tensor) -> Tensor:
+def _run_stage(stage: Stage, recompute: Recompute, visible: Tensor | None, x: Tensor) -> Tensor:
     if stage.compiled:  # the compiler weighs by itself what to keep
-        return _again([stage], x, [stage]) if recompute == "units" else stage(x)
+        units = recompute == "units"
+        return _again([stage], x, [stage], visible) if units else stage(x, visible)
     for layers, again in _units(stage) if recompute == "units" else _cheap_runs(stage):
-        x = _again(layers, x, layers) if again else _in_turn(layers, x)
+        x = _again(layers, x, layers, visible) if again else _in_turn(layers, x, visible)
     return x
 
 
-def _again(steps: Sequence[Step], x: Tensor, owners: Sequence[nn.Module]) -> Tensor:
+def _again(
+    steps: Sequence[Step],
+    x: Tensor,
+    owners: Sequence[nn.Module],
+    visible: Tensor | None = None,
+) -> Tensor:
     """One step after the other, and once more in the backward pass, with the same draws. The
     owners' buffers take a batch in once."""
     return checkpoint(
         _in_turn,
         steps,
         x,
+        visible,
         use_reentrant=False,
         context_fn=lambda: (nullcontext(), _buffers_aside(owners)),
     )  # pyright: ignore[reportReturnType]
 
 
-def _in_turn(modules: Sequence[Step], x: Tensor) -> Tensor:
+def _in_turn(modules: Sequence[Step], x: Tensor, visible: Tensor | None = None) -> Tensor:
     for module in modules:
-        x = module(x)
+        x = module(x, visible) if isinstance(module, (Stage, VisibleTokens)) else module(x)
     return x
 
 

@@ -70,6 +70,8 @@ class NetworkOptions:
             2302.01647, released code).
         channels_last: keep convolutions, and so the maps, in NHWC order in memory; often faster.
         compile: run every stage through `torch.compile`.
+        fixed_positions: a vision transformer's positions are fixed sines and cosines, as MAE has
+            them, not learned.
     """
 
     backbone_kwargs: dict[str, Any] | None = None
@@ -79,6 +81,7 @@ class NetworkOptions:
     identical_projectors: bool = False
     channels_last: bool = False
     compile: bool = False
+    fixed_positions: bool = False
 
 
 @dataclass(frozen=True)

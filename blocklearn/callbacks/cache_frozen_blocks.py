@@ -20,7 +20,7 @@ from blocklearn.errors import UserError
 from blocklearn.evaluation.tracked import tracked
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.objective import Objective
-from blocklearn.training.contract import Carried
+from blocklearn.training.contract import Carried, Clock
 
 
 class CacheFrozenBlocks(Callback):
@@ -68,11 +68,10 @@ class CacheFrozenBlocks(Callback):
             hands_on = any(
                 type(part).hand_on not in (Objective.hand_on, Combined.hand_on) for part in parts
             )
-            if objective.needs_images or hands_on:
+            if hands_on:
                 raise UserError(
-                    f"CacheFrozenBlocks: the {type(objective).__name__} of {block.name} needs the "
-                    "images or hands on more than features, which is not stored: leave the "
-                    "callback out"
+                    f"CacheFrozenBlocks: the {type(objective).__name__} of {block.name} hands on "
+                    "more than features, which is not stored: leave the callback out"
                 )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,7 +105,9 @@ class CacheFrozenBlocks(Callback):
                 self._folder(trainer) / f"behind_block{pl_module.entry}", ignore_errors=True
             )
         pl_module.entry = frozen
-        trainer.train_dataloader.keyed_sampler.stored_views = folder  # pyright: ignore
+        sampler: Any = trainer.train_dataloader.keyed_sampler  # pyright: ignore
+        sampler.stored_views = folder
+        sampler.images_too = any(b.objective.needs_images for b in pl_module.walked[frozen:])
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, BlockwiseModule):
@@ -126,14 +127,16 @@ class CacheFrozenBlocks(Callback):
         blocks = network.walked[first:frozen]
         for block in network.walked[:frozen]:
             block.eval()
+        clock = Clock(seed=network.seed)  # of the masks
         total = -(-len(batches.dataset) // (images.batch_size or 1))  # pyright: ignore
         for batch in tracked(f"Storing the output of {blocks[-1].name}", batches, total):
             stop_early(trainer)
             views = _as_handed_over(batch) if first else batch.views
             carried = Carried([view.to(network.device) for view in views])
+            seen = network.masked(batch._replace(index=batch.index.to(network.device)), clock)
             with torch.no_grad(), trainer.precision_plugin.forward_context():
                 for block in blocks:
-                    carried = block.pass_on(carried, batch)
+                    carried = block.pass_on(carried, seen)
             made = [view.unflatten(0, (len(batch.index), -1)) for view in carried.views]
             yield batch._replace(views=[], stored=made)
 

@@ -34,12 +34,13 @@ class LabelledSamples(Protocol):
 
 class ViewKey(NamedTuple):
     """What a sampler asks for: the views of sample `index` in `epoch`, or, from a file, features
-    that stand for them. The key carries the file, so that loader processes that live on from epoch
-    to epoch follow the sampler."""
+    that stand for them, with the views beside them where `images_too`. The key carries the file, so
+    that loader processes that live on from epoch to epoch follow the sampler."""
 
     epoch: int
     index: int
     stored: Path | None = None
+    images_too: bool = False
 
 
 class KeyedViews(Dataset[Batch]):
@@ -77,10 +78,14 @@ class KeyedViews(Dataset[Batch]):
         return len(self.samples)
 
     def __getitem__(self, key: "ViewKey | int") -> Batch:
-        epoch, index, stored = key if isinstance(key, ViewKey) else ViewKey(0, key)
-        if stored is not None:
-            return StoredViews(stored)[index]
-        return self.unreadable.read(partial(self._views, epoch, index), self.seed, epoch, index)
+        key = key if isinstance(key, ViewKey) else ViewKey(0, key)
+        epoch, index, stored, images_too = key
+        features = StoredViews(stored)[index] if stored is not None else None
+        if features and not images_too:
+            return features
+        read = partial(self._views, epoch, index)
+        batch = self.unreadable.read(read, self.seed, epoch, index)
+        return batch._replace(stored=features.stored) if features else batch
 
     def _views(self, epoch: int, place: int, index: int) -> Batch:
         """Of sample `index`, drawn for a place in the data set: its own, or that of one that cannot
@@ -145,11 +150,12 @@ class KeyedSampler(DistributedSampler[Any]):
         self.resumed: tuple[int, int] | None = None  # epoch, and how many batches of it are done
         self.fixed_views = fixed_views
         self.stored_views: Path | None = None
+        self.images_too = False  # beside stored views
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.batches():
             for index in batch.tolist():
-                yield ViewKey(self.view_epoch, index, self.stored_views)
+                yield ViewKey(self.view_epoch, index, self.stored_views, self.images_too)
 
     @property
     def view_epoch(self) -> int:

@@ -111,12 +111,10 @@ class ResidentLoader(Resumable):
         for index in islice(self.sampler.batches(), len(self) - self.sampler.skip_batches):
             folder = self.sampler.stored_views
             views, stored = [], []
-            if not self._makes_views:
-                pass
-            elif folder is not None:
+            if self._makes_views and folder is not None:
                 kept = StoredViews(folder).views
                 stored = [to_device(view[index], pixels.device) for view in kept]
-            else:
+            if self._makes_views and (folder is None or self.sampler.images_too):
                 draws = draws or self._draw()
                 chosen = pixels[to_device(index, pixels.device)]
                 views = [self.recipe.views_of(chosen, drawn[index]) for drawn in draws]

@@ -49,8 +49,8 @@ def measure_reach(network: BlockwiseModule, batch: Batch) -> list[Reach]:
     """
     modes = [(module, module.training) for module in network.modules()]
     network.train()
-    carried = Carried(batch.views)
     clock = Clock()
+    batch, carried = network.masked(batch, clock), Carried(batch.views)
     rows: list[Reach] = []
     for block in network.walked:
         network.zero_grad(set_to_none=True)

@@ -17,10 +17,12 @@ from blocklearn.heads.pooling import (
 )
 from blocklearn.heads.projector import Projector
 from blocklearn.heads.recurrent_context import RecurrentContext
+from blocklearn.heads.token_decoder import TokenDecoder
 from blocklearn.objectives.byol import BYOL
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised
 from blocklearn.objectives.joint_embedding import JointEmbedding
+from blocklearn.objectives.masked_reconstruction import MaskedReconstruction
 from blocklearn.objectives.objective import (
     LocalBatch,
     Objective,
@@ -44,6 +46,7 @@ __all__ = [
     "JointEmbedding",
     "LocalBatch",
     "LocalPooling",
+    "MaskedReconstruction",
     "Objective",
     "ObjectiveOutput",
     "PatchInfoNCE",
@@ -55,6 +58,7 @@ __all__ = [
     "SimCLR",
     "Supervised",
     "TemporalInfoNCE",
+    "TokenDecoder",
     "TokenMeanPooling",
     "TwoLayerPooling",
     "VICReg",

@@ -7,12 +7,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from blocklearn.backbones.stage import StageSpec
+from blocklearn.errors import UserError
 from blocklearn.objectives.objective import (
     LocalBatch,
     Objective,
     ObjectiveFactory,
     ObjectiveOutput,
     Published,
+    Tokens,
 )
 from blocklearn.training.contract import Clock
 
@@ -33,6 +35,7 @@ class Combined(Objective):
     Raises:
         ValueError: for no objectives, or weights that are negative, not finite, all 0 or not as
             many.
+        UserError: for parts of which some need a mask and some take all tokens.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Combined(Objective):
         for part in parts:
             self.labels = self.labels if part.labels == "none" else part.labels
         self.needs_images = any(part.needs_images for part in parts)
+        self.tokens = _tokens_of(parts)
 
     def bind(self, stages: Sequence[nn.Module]) -> None:
         for part in self._parts.values():
@@ -101,6 +105,17 @@ class Combined(Objective):
 
     def extra_repr(self) -> str:
         return f"weights={self.weights}"
+
+
+def _tokens_of(parts: Sequence[Objective]) -> Tokens:
+    takes: list[Tokens] = [part.tokens for part in parts if part.tokens != "any"]
+    if len(set(takes)) > 1:
+        names = ", ".join(type(part).__name__ for part in parts)
+        raise UserError(
+            f"Combined: of {names} some take the features of all tokens and some of those alone "
+            "that a mask leaves; give the parts a block of their own each, or leave one out"
+        )
+    return takes[0] if takes else "any"
 
 
 def _told_apart(features: Mapping[str, Sequence[Published]]) -> list[Published]:

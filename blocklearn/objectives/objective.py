@@ -11,6 +11,8 @@ from blocklearn.batch import Batch
 from blocklearn.errors import UserError
 from blocklearn.training.contract import STANDING, Clock
 
+Tokens = Literal["all", "visible", "any"]
+
 
 @dataclass(frozen=True)
 class LocalBatch:
@@ -75,10 +77,14 @@ class Objective(nn.Module):
         labels: what it learns from: none, one per sample, or one per frame.
         needs_images: whether `forward` looks at `batch.views`, so that the images must be decoded
             even where the features of frozen blocks are stored.
+        tokens: of which tokens `forward` takes features: `all` of a view; `visible`, those alone
+            that a mask leaves, so that it needs one (`batch.visible`); `any`, with a mask or
+            without.
     """
 
     labels: Literal["none", "sample", "frame"] = "none"
     needs_images: bool = False
+    tokens: Tokens = "all"
 
     def bind(self, stages: Sequence[nn.Module]) -> None:
         """See the stages that the loss reaches, once, after the block is put together and before

@@ -51,8 +51,9 @@ class BlockParallel(Execution):
     def _received(self, carried: Carried, batch: Batch) -> tuple[Carried, Batch]:
         if self.inbox is None:
             return carried, batch
-        views, extras, label, index = self.inbox.get()
-        return Carried(views, extras), batch._replace(label=label, index=index)
+        views, extras, label, index, visible = self.inbox.get()
+        batch = batch._replace(label=label, index=index, visible=visible)
+        return Carried(views, extras), batch
 
     def _send(self, carried: Carried | None, batch: Batch) -> None:
         if self.outbox is None:
@@ -62,4 +63,5 @@ class BlockParallel(Execution):
                 f"block_parallel: {type(self.inner).__name__}.run does not return what its last "
                 "block hands on: write `return carried` at its end"
             )
-        self.outbox.send([list(carried.views), dict(carried.extras), batch.label, batch.index])
+        beside = [batch.label, batch.index, list(batch.visible)]
+        self.outbox.send([list(carried.views), dict(carried.extras), *beside])

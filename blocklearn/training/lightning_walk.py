@@ -20,10 +20,10 @@ from blocklearn.training.early_stopping import keep_patience, stopped_early
 from blocklearn.training.execution import Execution, InTurn
 from blocklearn.training.finite import COUNTS, FiniteWatch, require_finite
 from blocklearn.training.learner import Learner
+from blocklearn.training.masked_walk import MaskedWalk
 from blocklearn.training.monitor_times import Rhythm, require_in_time
 from blocklearn.training.monitors import require_monitors
 from blocklearn.training.place import Place, forget_restart
-from blocklearn.training.placed_walk import PlacedWalk
 from blocklearn.training.schedule import Schedule, SimultaneousSchedule, require_shared_batches
 from blocklearn.training.trainer_parts import refuse_callbacks, refuse_precision, refuse_settings
 from blocklearn.training.unfinished import UNFINISHED, put_unfinished, unfinished
@@ -31,7 +31,7 @@ from blocklearn.training.update_rule import UpdateRule
 from blocklearn.training.watching import Watching
 
 
-class LightningWalk(PlacedWalk):
+class LightningWalk(MaskedWalk):
     """Runs the blocks in `self.walked` on every batch that the Trainer hands over, logs what they
     say, and counts one step per batch. Blocks, learners and executions know nothing of the Trainer.
 
@@ -72,6 +72,7 @@ class LightningWalk(PlacedWalk):
         running = self._running(clock)
         for learner in running:
             learner.prepare(clock)
+        batch = self.masked(batch, clock)
         stored = [view.flatten(0, 1) for view in batch.stored]
         first = Carried(stored or batch.views)
         for learner, output in self.chosen.run(running, first, batch, clock):
@@ -130,8 +131,8 @@ class LightningWalk(PlacedWalk):
         return next(place for place, other in enumerate(self.walked) if other is block)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        carried = Carried(batch.views)
         clock = Clock(self.global_step, learning=False)
+        batch, carried = self.masked(batch, clock), Carried(batch.views)
         for block, output in self.chosen.look(self.walked, carried, batch, clock):
             self._log_block(block, output, batch, "val_")
             self.watching.observe(block, output, "val_", clock, 0)
@@ -189,6 +190,7 @@ class LightningWalk(PlacedWalk):
 
     def on_fit_start(self) -> None:
         self._total_steps = None
+        self.seed = torch.initial_seed()
         strategy = self.trainer.strategy
         self.place_blocks()
         if not isinstance(strategy, (SingleDeviceStrategy, BlockwiseDDPStrategy)):
@@ -238,7 +240,6 @@ class LightningWalk(PlacedWalk):
         are used."""
 
     def on_train_start(self) -> None:
-        self.seed = torch.initial_seed()
         trainer: Any = self.trainer
         if self._place:
             self._place.go_on(trainer)

@@ -106,7 +106,8 @@ def _names_of_objectives(walk: Walk, batch: Batch, validates: bool) -> list[str]
     ).dtype  # that of the run's precision, where the Trainer has set it already
     views = [view.to(walk.device, dtype) for view in batch.views]
     carried, names = Carried(views), []
-    batch = batch._replace(views=views, label=batch.label.to(walk.device))
+    index, label = batch.index.to(walk.device), batch.label.to(walk.device)
+    batch = walk.masked(batch._replace(views=views, label=label, index=index))
     with evaluating(walk), torch.compiler.set_stance("force_eager"):  # compiling takes minutes
         for block in walk.walked:
             output = block.local_step(carried, batch)

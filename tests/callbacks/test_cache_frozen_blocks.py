@@ -12,7 +12,7 @@ from small import StopAt, same_weights, small_data, small_network, small_trainer
 from blocklearn import BlockwiseModule, Patches, PatchInfoNCE, SequentialSchedule, UserError
 from blocklearn.callbacks import CacheFrozenBlocks
 from blocklearn.data.stored_views import StoredViews
-from blocklearn.objectives import LocalBatch
+from blocklearn.objectives import LocalBatch, ObjectiveOutput
 
 GRID = 3
 
@@ -63,7 +63,32 @@ def test_a_run_with_cached_patches_resumes_in_mid_epoch(tmp_path: Path) -> None:
 
 
 class WithImages(PatchInfoNCE):
+    """Its loss depends on the images, whatever stands in for the block's input."""
+
     needs_images = True
+
+    def forward(self, local: LocalBatch) -> ObjectiveOutput:
+        output = super().forward(local)
+        brightness = torch.stack([view.abs().mean() for view in local.batch.views]).mean()
+        return output._replace(loss=output.loss * brightness)
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_objectives_that_look_at_images_find_them_beside_the_stored_features(
+    tmp_path: Path, resident: bool
+) -> None:
+    def run(*callbacks: Any) -> BlockwiseModule:
+        seed_everything(0, verbose=False)
+        network = small_network(
+            objective=partial(WithImages, steps=1, negatives=4),
+            patches=Patches(size=16, stride=8, grid=GRID),
+            schedule=SequentialSchedule(),
+        )
+        trainer = small_trainer(tmp_path, max_epochs=4, callbacks=list(callbacks))
+        trainer.fit(network, datamodule=small_data(fixed_views=True, resident=resident))
+        return network
+
+    assert same_weights(weights(run()), weights(run(CacheFrozenBlocks())))
 
 
 class HandsOn(PatchInfoNCE):
@@ -71,14 +96,11 @@ class HandsOn(PatchInfoNCE):
         return {"mask": None}
 
 
-@pytest.mark.parametrize("kind", [WithImages, HandsOn])
-def test_objectives_that_need_more_than_stored_features_are_refused(
-    tmp_path: Path, kind: type[PatchInfoNCE]
-) -> None:
+def test_an_objective_that_hands_on_more_than_features_is_refused(tmp_path: Path) -> None:
     network = small_network(
-        objective=partial(kind, steps=1), schedule=SequentialSchedule(), small_stem=True
+        objective=partial(HandsOn, steps=1), schedule=SequentialSchedule(), small_stem=True
     )
-    with pytest.raises(UserError, match=f"the {kind.__name__} of block1 needs the images or hands"):
+    with pytest.raises(UserError, match="the HandsOn of block1 hands on"):
         small_trainer(tmp_path, callbacks=[CacheFrozenBlocks()]).fit(
             network, datamodule=small_data(fixed_views=True, image_size=32)
         )
