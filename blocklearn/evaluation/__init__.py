@@ -1,5 +1,6 @@
 """What a trained network can do: one evaluation per file."""
 
+from blocklearn.evaluation.drifting_gratings import DriftingGratings
 from blocklearn.evaluation.evaluation import Evaluation, Row
 from blocklearn.evaluation.fine_tune import FineTune
 from blocklearn.evaluation.frame_probe import FrameProbe
@@ -15,6 +16,7 @@ from blocklearn.evaluation.transfer import Transfer
 
 __all__ = [
     "KNN",
+    "DriftingGratings",
     "Evaluation",
     "FineTune",
     "FrameProbe",
