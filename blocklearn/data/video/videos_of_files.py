@@ -86,7 +86,7 @@ class VideosOfFiles(VideoDataModule):
         if short:
             say(f"data: {_told(short, len(files), enough, use)}")
             self._list(short, enough)
-        if not len(kept):
+        if short and not len(kept):
             raise UserError(
                 f"data: no video for {use} in {self.root.resolve()} has the {enough} frames of a "
                 "clip; lower --data.frames or --data.recipe.stride"
