@@ -29,6 +29,7 @@ DATA = (
         "data.download",
         "data.batch_size",
         "data.image_size",
+        "data.frames",
         "data.recipe",
         "data.num_workers",
     ),

@@ -32,6 +32,8 @@ BASES = {  # of which a part of one's own is made, none to train with
     "Objective",
     "SpeechDataModule",
     "TorchvisionImages",
+    "VideoDataModule",
+    "VideosOfFiles",
 }
 AT_WORK = {"LastCheckpoint", "LateRows", "MetricsCSV", "StopOnSignal"}  # in every run anyway
 OTHERS = {  # of the many that other libraries have, those that are offered
