@@ -12,6 +12,7 @@ import blocklearn.callbacks
 import blocklearn.criteria
 import blocklearn.data
 import blocklearn.evaluation
+import blocklearn.masks
 import blocklearn.metrics
 import blocklearn.objectives
 import blocklearn.optim
@@ -25,6 +26,7 @@ BASES = {  # of which a part of one's own is made, none to train with
     "ImageDataModule",
     "KeyedDataModule",
     "LRSchedule",
+    "Mask",
     "NoObjective",
     "Noise",
     "Objective",
@@ -54,6 +56,7 @@ PACKAGES = (
     blocklearn.criteria,
     blocklearn.data,
     blocklearn.evaluation,
+    blocklearn.masks,
     blocklearn.metrics,
     blocklearn.objectives,
     blocklearn.optim,
