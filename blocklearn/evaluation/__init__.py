@@ -9,6 +9,7 @@ from blocklearn.evaluation.knn import KNN
 from blocklearn.evaluation.linear_probe import LinearProbe
 from blocklearn.evaluation.logistic_regression import LogisticRegression
 from blocklearn.evaluation.overview import Overview
+from blocklearn.evaluation.reconstruction import Reconstruction
 from blocklearn.evaluation.representation import Representation
 from blocklearn.evaluation.retrieval import Retrieval
 from blocklearn.evaluation.robustness import Robustness
@@ -24,6 +25,7 @@ __all__ = [
     "LinearProbe",
     "LogisticRegression",
     "Overview",
+    "Reconstruction",
     "Representation",
     "Retrieval",
     "Robustness",

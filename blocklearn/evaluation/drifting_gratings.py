@@ -12,12 +12,12 @@ from blocklearn.batch import Batch
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.evenly_spaced import evenly_spaced
-from blocklearn.data.images.image_spec import ImageSpec, ToNormalisedTensor
 from blocklearn.errors import UserError
 from blocklearn.evaluation.cached_features import collect_features
 from blocklearn.evaluation.evaluation import Evaluation, Row
 from blocklearn.evaluation.gratings import Gratings
 from blocklearn.evaluation.labels_check import check_features
+from blocklearn.evaluation.seen_pixels import SeenPixels
 from blocklearn.evaluation.tracked import tracked
 from blocklearn.pictures.image_sheet import draw_sheet
 from blocklearn.pictures.lines_by_stage import draw_lines_by_stage
@@ -96,7 +96,8 @@ class DriftingGratings(Evaluation):
         few = gratings.at(slice(SHOWN))
         self._shown = few, few.luminance(size, frames)[:, evenly_spaced(frames, 8)].numpy()
         specs = network.feature_specs(kinds=self.features)
-        batches = GratingBatches(gratings, shape, _normalisation(data, shape), self.batch_size)
+        pixels = SeenPixels(data, shape[0], "DriftingGratings")
+        batches = GratingBatches(gratings, shape, pixels, self.batch_size)
         device = self.trainer().strategy.root_device
         found = collect_features(network, batches, device, self.features).columns
         check_features(TITLE, "test", found, [spec.key for spec in specs])
@@ -152,7 +153,7 @@ class GratingBatches:
     Args:
         gratings: to show.
         shape: of one view.
-        normalisation: of pixels.
+        pixels: as the network sees them.
         batch_size: gratings at a time.
     """
 
@@ -160,11 +161,11 @@ class GratingBatches:
         self,
         gratings: Gratings,
         shape: Sequence[int],
-        normalisation: ToNormalisedTensor,
+        pixels: SeenPixels,
         batch_size: int,
     ) -> None:
         self.gratings, self.shape = gratings, tuple(shape)
-        self.normalisation, self.batch_size = normalisation, batch_size
+        self.pixels, self.batch_size = pixels, batch_size
 
     def __len__(self) -> int:
         return -(-len(self.gratings) // self.batch_size)
@@ -179,8 +180,7 @@ class GratingBatches:
         channels, *times, size = self.shape[:-1]
         frames = gratings.luminance(size, times[0] if times else 1)
         # (B, T, C, S, S): a frame is normalised as an image is
-        pixels = frames[:, :, None].repeat(1, 1, channels, 1, 1)
-        views = self.normalisation.normalise(pixels)
+        views = self.pixels.views(frames[:, :, None].repeat(1, 1, channels, 1, 1))
         return views.transpose(1, 2).contiguous() if times else views[:, 0]
 
 
@@ -224,15 +224,3 @@ def _shape(network: BlockwiseModule, data: KeyedDataModule) -> tuple[int, ...]:
         f"evaluation: DriftingGratings: neither the network nor {data.title} says how large an "
         "image is; choose data with --data.image_size"
     )
-
-
-def _normalisation(data: KeyedDataModule, shape: Sequence[int]) -> ToNormalisedTensor:
-    """As the data's recipe does it."""
-    mean, std = getattr(data, "mean", None), getattr(data, "std", None)
-    if mean is None or std is None:
-        raise UserError(
-            f"evaluation: DriftingGratings: {data.title} does not say by which mean and std its "
-            "images are normalised; choose other --data"
-        )
-    spec = ImageSpec(shape[-1], mean, std, getattr(data, "grey", None))
-    return ToNormalisedTensor(spec.in_grey() if shape[0] == 1 else spec)

@@ -17,6 +17,7 @@ from blocklearn.evaluation import DriftingGratings
 from blocklearn.evaluation.drifting_gratings import PENALTIES, GratingBatches, cross_validated_r2
 from blocklearn.evaluation.gratings import Gratings
 from blocklearn.evaluation.probe_settings import ProbeSettings
+from blocklearn.evaluation.seen_pixels import SeenPixels
 from blocklearn.pictures.figure import told
 
 
@@ -76,7 +77,8 @@ def test_what_is_drawn_lies_in_its_range_and_depends_on_the_seed_alone() -> None
 def test_a_network_sees_them_normalised_as_an_image_is(shape: tuple[int, ...]) -> None:
     gratings = Gratings.draw(5, 16, 4, seed=0)
     normalised = ToNormalisedTensor(ImageSpec(16).in_grey() if shape[0] == 1 else ImageSpec(16))
-    batches = list(GratingBatches(gratings, shape, normalised, 3))
+    pixels = SeenPixels(small_data(), shape[0], "DriftingGratings")
+    batches = list(GratingBatches(gratings, shape, pixels, 3))
     assert [batch.views[0].shape for batch in batches] == [(3, *shape), (2, *shape)]
     assert torch.cat([batch.index for batch in batches]).tolist() == list(range(5))
     frames = shape[1] if len(shape) == 4 else 1
