@@ -9,34 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import (
-    FlopCounterMode,
-    sdpa_backward_flop_count,
-    sdpa_flop_count,
-)
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.ways_to_train import BASELINE, OURS, build, random_batch
 from blocklearn import Batch, BlockwiseModule
-from blocklearn.blocks.live_bytes import LiveBytes
+from blocklearn.blocks.live_bytes import ATTENTION, LiveBytes
 from blocklearn.training.contract import Carried, Clock
 
 # Kernels that work piece by piece, and averages over the batch, decide what a small batch holds.
 SIZES = (4, 32, 64)
-
-
-def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-def _attention_backward(out: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_backward_flop_count(out, query, key, value)
-
-
-# torch itself counts them on a GPU only
-ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-}
 
 
 @dataclass(frozen=True)

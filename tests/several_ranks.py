@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from masked import DECODER, KINDS, masked_data
 from ranks import run_ranks
 from small import small_data, small_network, small_trainer, weights
 
@@ -34,6 +35,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "stops early": {"per_block": {"block1": BlockSettings(stop_epoch=1)}},
     "without noise": {},
     "accumulated": {"accumulate_batches": 3, "lr_schedule": ConstantLR()},
+    "masked": {
+        **KINDS["clips"],
+        "objective": DECODER,
+        "blocks": 4,
+        "per_block": {"block1": BlockSettings(stop_epoch=1)},
+    },
 }
 # in several processes: what each run is called, its network, and settings
 Runs = dict[str, tuple[str, dict[str, Any]]]
@@ -91,12 +98,8 @@ def run(
         logger=MetricsCSV(folder),
         **several,
     )
-    trainer.fit(
-        network,
-        datamodule=small_data(num_images=32),
-        ckpt_path=resume,
-        weights_only=True,
-    )
+    data = masked_data("clips", unreadable=(3,)) if network.mask else small_data(num_images=32)
+    trainer.fit(network, datamodule=data, ckpt_path=resume, weights_only=True)
     return {
         "here": [n for n, tensor in weights(network).items() if not tensor.is_meta],
         "best": best.best_model_path,

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import seed_everything
+from masked import DECODER, KINDS, LOCO, MERGED, masked_data, masked_network
 from small import OBJECTIVE, same_weights, small_data, small_network, small_trainer, weights
 from sounds import write_librispeech, write_spoken_digits
 from test_configs import OVERLAYS, RECIPES, parser
@@ -36,6 +37,7 @@ from blocklearn import (
 from blocklearn.data import ImageDataModule, KeyedDataModule, SpokenDigits
 from blocklearn.evaluation import FineTune, LinearProbe
 from blocklearn.evaluation.probe_settings import ProbeSettings
+from blocklearn.masks import BlockMask
 from blocklearn.optim.warmup_cosine import ConstantLR
 
 ONE_UNIT: dict[str, Any] = {"layers": [1, 1, 1, 1]}
@@ -72,14 +74,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def assert_two_steps_move_every_block(
-    network: BlockwiseModule, folder: Path, data: KeyedDataModule | None = None
+    network: BlockwiseModule, folder: Path, data: KeyedDataModule | None = None, **trainer: Any
 ) -> None:
     """Both what a block computes with and what it learns by, apart: stages that stand still would
     not be noticed behind a projector that moves."""
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     data = data or small_data(batch_size=4, num_images=16)
     steps = 2 * len(network.walked)
-    small_trainer(folder, max_epochs=-1, max_steps=steps).fit(network, datamodule=data)
+    trained = small_trainer(folder, max_epochs=-1, max_steps=steps, **trainer)
+    trained.fit(network, datamodule=data)
     after = dict(network.named_parameters())
     for block in network.walked:
         for part in ("stages", "objective"):
@@ -253,4 +256,31 @@ WALKS: dict[str, dict[str, Any]] = {
 def test_a_schedule_a_grouping_and_a_noise_take_two_steps(name: str, tmp_path: Path) -> None:
     assert_two_steps_move_every_block(
         small_network(lr_schedule=ConstantLR(), **WALKS[name]), tmp_path
+    )
+
+
+TOKENS: dict[str, tuple[str, dict[str, Any]]] = {
+    "K = 6": ("clips", {"blocks": 6}),
+    "K = 4 of 6 layers": ("images", {"blocks": 4}),
+    "sequential": ("clips", {"schedule": SequentialSchedule(), "lr_schedule": ConstantLR()}),
+    "end to end": ("clips", {"blocks": "end_to_end"}),
+    "merged": ("images", {"blocks": MERGED}),
+    "overlapping": ("clips", {"blocks": LOCO}),
+    "plain pixels": ("images", {"objective": partial(DECODER, normalise=False)}),
+    "rectangles": ("clips", {"mask": BlockMask(0.5)}),
+    "fixed positions": ("images", {"fixed_positions": True}),
+    "noise": ("clips", {"noise": "all"}),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_hidden_tokens_train_blocks(name: str, tmp_path: Path) -> None:
+    kind, changes = TOKENS[name]
+    assert_two_steps_move_every_block(masked_network(kind, **changes), tmp_path, masked_data(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_tokens_train_blocks_in_bf16(kind: str, tmp_path: Path) -> None:
+    assert_two_steps_move_every_block(
+        masked_network(kind), tmp_path, masked_data(kind), precision="bf16-mixed"
     )

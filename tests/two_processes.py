@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, seed_everything
+from masked import DECODER, KINDS
 from ranks import run_ranks
 from small import small_data, small_network, small_trainer, weights
 from timm.layers.norm_act import BatchNormAct2d
@@ -124,6 +125,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "clipped": {"gradient_clip_norm": 0.1},
     "one block": {"blocks": "end_to_end"},
     "recomputed": {"recompute": "units"},
+    "hidden tokens": {**KINDS["images"], "objective": DECODER, "blocks": 3},
 }
 
 
@@ -271,9 +273,9 @@ def train(
         enable_checkpointing=True,
         **several,
     )
-    trainer.fit(
-        network, datamodule=small_data(num_images=images), ckpt_path=resume, weights_only=True
-    )
+    size = 16 if network.mask else 32
+    data = small_data(num_images=images, image_size=size)
+    trainer.fit(network, datamodule=data, ckpt_path=resume, weights_only=True)
     return {"state": weights(network), "logged": trainer.callback_metrics}
 
 

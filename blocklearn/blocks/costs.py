@@ -31,7 +31,7 @@ class BlockCost:
     Attributes:
         name: `block1`.
         stages: that it trains.
-        flops: of convolutions and matrix products, forward and backward, as torch's
+        flops: of convolutions, matrix products and attention, forward and backward, as torch's
             `FlopCounterMode` counts them: a multiplication and an addition are 2.
         sent_bytes: what the next block gets: features and extras, and the labels and indices of the
             samples.

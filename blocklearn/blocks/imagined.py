@@ -38,7 +38,7 @@ def imagined_weights() -> Iterator[None]:
         register_module_buffer_registration_hook(buffer),
     )
     try:
-        with _Copies(mode, of_all=False):
+        with _Copies(mode, of_all=False), _NumbersThatAreRead():
             yield
     finally:
         for hook in hooks:

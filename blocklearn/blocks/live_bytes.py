@@ -2,12 +2,33 @@
 every machine, also for tensors that have a size and no numbers."""
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import (
+    flop_registry,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+    shape_wrapper,
+)
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(out: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_backward_flop_count(out, query, key, value)
+
+
+ATTENTION: dict[Any, Callable[..., int]] = {  # of shapes; torch itself counts it on a GPU only
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+_COUNTS = flop_registry | {product: shape_wrapper(count) for product, count in ATTENTION.items()}
 
 
 class LiveBytes(TorchDispatchMode):
@@ -49,11 +70,13 @@ class LiveBytes(TorchDispatchMode):
 
 
 class Products(TorchDispatchMode):
-    """Counts as torch's `FlopCounterMode` does, which also follows the modules and thereby keeps
-    tensors alive, so that `LiveBytes` beside it would count too many.
+    """Counts as torch's `FlopCounterMode` does, and fused attention on a CPU too. That one also
+    follows the modules and thereby keeps tensors alive, so that `LiveBytes` beside it would count
+    too many.
 
     Attributes:
-        flops: of convolutions and matrix products; a multiplication and an addition are 2.
+        flops: of convolutions, matrix products and attention; a multiplication and an addition
+            are 2.
     """
 
     def __init__(self) -> None:
@@ -62,7 +85,7 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
+        count = _COUNTS.get(func._overloadpacket)
         if count is not None:
             self.flops += int(count(*args, **(kwargs or {}), out_val=made))
         return made

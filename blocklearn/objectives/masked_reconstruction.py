@@ -31,7 +31,7 @@ class MaskedReconstruction(Objective):
 
     Args:
         spec: the block's last stage, of a vision transformer.
-        depth: layers of the decoder, >= 0.
+        depth: layers of the decoder, >= 1; without any the hidden tokens would not see the others.
         width: of its tokens, even.
         heads: of its attention; they divide the width.
         normalise: targets are the pixels of each patch brought to mean 0 and variance 1 (MAE's
@@ -58,9 +58,9 @@ class MaskedReconstruction(Objective):
         decoder: Callable[[StageSpec], TokenDecoder] | None = None,
     ) -> None:
         super().__init__()
-        if depth < 0 or heads < 1 or width < 2 or width % 2 or width % heads:
+        if depth < 1 or heads < 1 or width < 2 or width % 2 or width % heads:
             raise ValueError(
-                "MaskedReconstruction needs depth >= 0 and an even width that heads divide, got "
+                "MaskedReconstruction needs depth >= 1 and an even width that heads divide, got "
                 f"{depth}, {width} and {heads}"
             )
         if spec.tokens is None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed
+from masked import masked_batch, masked_network
 from small import network, small_batch, small_network
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from torch.optim import SGD, Adam, AdamW
 
 from benchmarks import growth
@@ -26,6 +28,7 @@ from blocklearn import (
 )
 from blocklearn.blocks.costs import BlockCost, count_costs, measure_costs
 from blocklearn.blocks.imagined import imagined_weights
+from blocklearn.blocks.live_bytes import Products
 from blocklearn.training.block_parts import shares_with_the_one_before
 from blocklearn.training.contract import Carried, Clock
 
@@ -71,6 +74,7 @@ CASES = {
     ),
     "patches": patches,
     "sound": sound,
+    "masked": lambda: (masked_network("clips"), masked_batch("clips")),
 }
 
 
@@ -78,11 +82,11 @@ CASES = {
 def test_counted_bytes_are_those_of_a_real_step(case: str) -> None:
     made, batch = CASES[case]()
     costs = count_costs(made, batch)
-    carried = Carried(batch.views)
+    batch, carried = made.masked(batch), Carried(batch.views)
     for block, cost in zip(made.train().walked, costs, strict=True):
         output = block.local_step(carried, batch, Clock())
         extras = [t for value in output.carried.extras.values() for t in value]
-        handed = [*output.carried.views, *extras, batch.label, batch.index]
+        handed = [*output.carried.views, *extras, batch.label, batch.index, *batch.visible]
         assert cost.sent_bytes == sizes(handed)
         parameters = list(block.parameters())
         assert cost.weight_bytes == sizes([*parameters, *block.buffers()])
@@ -151,7 +155,10 @@ def test_a_larger_batch_is_counted_from_a_few_samples_as_it_is() -> None:
     )
 
 
-@pytest.mark.parametrize("case", ["images", "noise", "teachers", "overlapping", "empty block"])
+WITHOUT = ["images", "noise", "teachers", "overlapping", "empty block", "masked"]
+
+
+@pytest.mark.parametrize("case", WITHOUT)
 def test_a_network_without_memory_is_counted_as_one_with(case: str) -> None:
     real, batch = CASES[case]()
     with imagined_weights():
@@ -195,6 +202,16 @@ def test_a_block_in_a_window_of_its_own_is_counted_as_learning() -> None:
     assert count_costs(small_network(schedule=SequentialSchedule()), small_batch()) == count_costs(
         small_network(), small_batch()
     )
+
+
+def test_the_products_of_attention_are_counted_on_a_cpu_too() -> None:
+    samples, heads, tokens, width = 2, 3, 5, 7
+    shape = (samples, heads, tokens, width)
+    query, key, value = (torch.randn(shape, requires_grad=True) for _ in range(3))
+    with Products() as products:
+        scaled_dot_product_attention(query, key, value).sum().backward()
+    # two forward, five backward, of which one is computed again
+    assert products.flops == 7 * 2 * samples * heads * tokens * tokens * width
 
 
 def test_blocks_that_share_a_stage_go_together() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from masked import KINDS, LOCO, MERGED, masked_batch, masked_network
 from small import OBJECTIVE, small_batch, small_network
 from torch import Tensor
 
@@ -37,6 +38,23 @@ def test_merged_blocks_and_end_to_end_are_isolated_as_grouped() -> None:
     merged = small_network(blocks=[["layer1", "layer2"], ["layer3", "layer4"]])
     assert reach(merged, small_batch()) == identity(2)
     assert reach(small_network(blocks="end_to_end"), small_batch()) == [[True]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_that_paint_what_is_hidden_are_isolated_and_every_parameter_learns(
+    kind: str,
+) -> None:
+    for blocks, count in ((6, 6), (4, 4), (MERGED, 2), ("end_to_end", 1)):
+        network, batch = masked_network(kind, blocks=blocks), masked_batch(kind)
+        rows = measure_reach(network, batch)
+        assert [[norm is not None for norm in row.norms] for row in rows] == identity(count)
+        assert not any(row.unreached for row in rows)
+    loco = masked_network(kind, blocks=LOCO)
+    assert reach(loco, masked_batch(kind)) == [
+        [True, False, False],
+        [True, True, False],
+        [False, True, True],
+    ]
 
 
 def published_network(tmp_path: Path, *changes: str) -> BlockwiseModule:

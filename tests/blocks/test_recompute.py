@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import seed_everything
+from masked import DECODER, KINDS, SMALL
 from small import per_block, small_batch, small_data, small_network, small_trainer, weights
 from torch import nn
 
@@ -22,6 +23,12 @@ from blocklearn.blocks.recompute import _cheap_runs, _units
 from blocklearn.training.contract import Carried, Clock
 
 WAYS = ["cheap", "views", "units"]
+MASKED: dict[str, Any] = {
+    **KINDS["images"],
+    "backbone_kwargs": {**SMALL, "img_size": 32, "patch_size": 8, "drop_path_rate": 0.2},
+    "objective": DECODER,
+    "blocks": 2,
+}
 NETWORKS: dict[str, dict[str, Any]] = {
     "resnet": {},
     "end to end": {"blocks": "end_to_end"},
@@ -33,6 +40,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "backbone": "vit_tiny_patch16_224",
         "backbone_kwargs": {"img_size": 32, "depth": 2, "embed_dim": 12},
     },
+    "masked tokens": MASKED,
 }
 
 
@@ -171,10 +179,10 @@ def test_dropout_is_drawn_by_step_block_and_view_alone() -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_the_same_to_rounding(tmp_path: Path) -> None:
-    eager, compiled = (
-        train(tmp_path, noise="all", compile=on, recompute="views") for on in (False, True)
-    )
+@pytest.mark.parametrize("name", ["resnet", "masked tokens"])
+def test_a_compiled_network_learns_the_same_to_rounding(name: str, tmp_path: Path) -> None:
+    changes = {"noise": "all", "recompute": "views", **NETWORKS[name]}
+    eager, compiled = (train(tmp_path, compile=on, **changes) for on in (False, True))
     torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-4)
 
 

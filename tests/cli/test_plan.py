@@ -125,6 +125,18 @@ def test_counting_builds_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(isinstance(tensor, FakeTensor) for tensor in seen)
 
 
+def test_tokens_that_are_hidden_are_not_sent(tmp_path: Path) -> None:
+    small = "{img_size: 32, patch_size: 8, embed_dim: 48, depth: 2, num_heads: 2}"
+    masked = ["--model.backbone=vit_tiny_patch16_224", "--model.blocks=2"]
+    masked += [f"--model.network.backbone_kwargs={small}", "--model.mask=RandomMask"]
+    masked += ["--model.objective=MaskedReconstruction", "--model.objective.depth=1"]
+    assert plan("--devices=2", *masked, f"--out={tmp_path / 'plan'}") == 0
+    found = json.loads((tmp_path / "plan").read_text())
+    visible, class_token, views = 4, 1, 2
+    tokens = views * 16 * ((visible + class_token) * 48 * 4 + visible * 8)  # and positions
+    assert [border["bytes"] for border in found["borders"]] == [tokens + 2 * 16 * 8]
+
+
 def test_a_run_in_float64_has_and_sends_twice_as_much(tmp_path: Path) -> None:
     for precision in ("32", "64-true"):
         out = f"--out={tmp_path / precision}"
