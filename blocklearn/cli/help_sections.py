@@ -31,14 +31,12 @@ DATA = (
         "data.image_size",
         "data.frames",
         "data.recipe",
-        "data.num_workers",
     ),
 )
 SCHEDULE = (
     "Schedule and budget",
     (
         "trainer.max_epochs",
-        "trainer.max_time",
         "trainer.limit_train_batches",
         "model.schedule",
         "model.optimizer",
