@@ -133,12 +133,16 @@ def token_grid(backbone: VisionTransformer) -> TokenGrid | None:
 @register_model
 def video_vit_tiny(pretrained: bool = False, **kwargs: Any) -> VideoTransformer:
     """12 layers of 192 components, 3 heads; 16 frames of 128 pixels in tubelets of 8 x 16 x 16."""
-    size: dict[str, Any] = {"embed_dim": 192, "depth": 12, "num_heads": 3}
-    return VideoTransformer(**size | own_arguments(pretrained, kwargs))
+    return _of_size(pretrained, kwargs, embed_dim=192, num_heads=3)
 
 
 @register_model
 def video_vit_small(pretrained: bool = False, **kwargs: Any) -> VideoTransformer:
     """The same with 384 components and 6 heads."""
-    size: dict[str, Any] = {"embed_dim": 384, "depth": 12, "num_heads": 6}
-    return VideoTransformer(**size | own_arguments(pretrained, kwargs))
+    return _of_size(pretrained, kwargs, embed_dim=384, num_heads=6)
+
+
+def _of_size(pretrained: bool, given: dict[str, Any], **size: int) -> VideoTransformer:
+    """Without a classifier, unless one is asked for."""
+    classes = {"num_classes": given.get("num_classes", 0)}
+    return VideoTransformer(**size | own_arguments(pretrained, given) | classes)
