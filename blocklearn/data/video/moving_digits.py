@@ -28,7 +28,7 @@ MOTIONS = (
 AXES = ((0, 0), (1, 0), (0, 1), (1, 1), (1, 0), (0, 1), (1, 1))  # across, up and down
 SPEEDS = (0, 1 / 20, 1 / 20, 1 / 20, 1 / 8, 1 / 8, 1 / 8)  # of the room that a digit has, a frame
 MARGIN = 8  # a frame is larger than a clip by this part of it, which leaves a crop room
-TEXTURE = 9  # patches on a side
+TEXTURE = 3  # patches on a side: coarse, so that what is hidden can be told from what is seen
 
 
 class MovingDigits(VideoDataModule):
@@ -56,8 +56,8 @@ class MovingDigits(VideoDataModule):
     """
 
     title = "moving digits"
-    mean = (0.219,) * 3
-    std = (0.149,) * 3
+    mean = (0.163,) * 3
+    std = (0.150,) * 3
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class MovingGlyphs:
         way = begin + steps[:, None] * np.arange(length)[None, :, None]
         way %= 2 * room  # there and back, so that every place is as likely as any other
         self.places = np.minimum(way, 2 * room - way).round().astype(int)
-        grounds = draw.integers(0, 96, (count, TEXTURE, TEXTURE), dtype=np.uint8)
+        grounds = draw.integers(0, 64, (count, TEXTURE, TEXTURE), dtype=np.uint8)
         brightness = draw.uniform(0.7, 1, (count, 1, 1))
         self._grounds = _enlarged(grounds, size)
         self._glyphs = (_enlarged(glyphs.pixels, glyph_size) * brightness).astype(np.uint8)
