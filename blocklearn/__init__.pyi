@@ -36,11 +36,16 @@ from blocklearn.heads.pooling import TokenMeanPooling as TokenMeanPooling
 from blocklearn.heads.pooling import TwoLayerPooling as TwoLayerPooling
 from blocklearn.heads.projector import Projector as Projector
 from blocklearn.heads.recurrent_context import RecurrentContext as RecurrentContext
+from blocklearn.masks.block_mask import BlockMask as BlockMask
+from blocklearn.masks.mask import Mask as Mask
+from blocklearn.masks.random_mask import RandomMask as RandomMask
+from blocklearn.masks.tube_mask import TubeMask as TubeMask
 from blocklearn.metrics.rank_me import RankMe as RankMe
 from blocklearn.objectives.byol import BYOL as BYOL
 from blocklearn.objectives.combined import Combined as Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised as FrameSupervised
 from blocklearn.objectives.joint_embedding import JointEmbedding as JointEmbedding
+from blocklearn.objectives.masked_reconstruction import MaskedReconstruction as MaskedReconstruction
 from blocklearn.objectives.objective import LocalBatch as LocalBatch
 from blocklearn.objectives.objective import Objective as Objective
 from blocklearn.objectives.objective import ObjectiveOutput as ObjectiveOutput

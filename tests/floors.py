@@ -41,7 +41,7 @@ FLOORS: list[dict[str, str]] = [
         "what a block costs"
     },
     {"metrics": "what is watched of every block"},
-    {"data": "data modules, loader, stored views; `images`, `sound`"},
+    {"data": "data modules, loader, stored views; `images`, `sound`, `video`"},
     {"pictures": "drawing plain figures: curves, heat maps, scatters, sheets of images"},
     {"interop": "export, model card, the Trainer's checkpoints, features in files"},
     {"evaluation": "probes, fine-tuning, nearest neighbors, the proof of isolation"},

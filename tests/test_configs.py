@@ -34,6 +34,7 @@ DATA_WITH = {  # the sets on which an overlay of that target can be used
 
 def parser() -> ArgumentParser:
     import blocklearn.data
+    import blocklearn.masks
     import blocklearn.objectives
     import blocklearn.optim  # noqa: F401
 

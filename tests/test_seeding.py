@@ -1,6 +1,6 @@
 import torch
 
-from blocklearn.seeding import fold_seed, keyed_generator, keyed_randomness
+from blocklearn.seeding import fold_seed, keyed_generator, keyed_randomness, keyed_uniform
 
 
 def test_a_folded_seed_is_the_same_on_every_machine() -> None:
@@ -27,3 +27,19 @@ def test_keyed_randomness_leaves_the_stream_around_it_as_it_was() -> None:
     assert torch.equal(torch.rand(4), expected)
     with keyed_randomness(7):
         assert torch.equal(torch.rand(4), inside)
+
+
+def test_keyed_numbers_are_those_of_splitmix64() -> None:
+    whole = (1 << 64) - 1
+
+    def mixed(bits: int) -> int:
+        bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9 & whole
+        bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB & whole
+        return bits ^ (bits >> 31)
+
+    drawn = keyed_uniform(torch.tensor([0, 5, 2**40]), 3, 1, 2)
+    for row, index in enumerate((0, 5, 2**40)):
+        begin = mixed(index + fold_seed(1, 2) & whole)
+        for column in range(3):
+            bits = mixed(begin + (column + 1) * 0x9E3779B97F4A7C15 & whole)
+            assert drawn[row, column].item() == (bits >> 11) / 2**53

@@ -1,8 +1,10 @@
 """Cut a backbone into stages, and group the stages into blocks."""
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Literal
 
 from torch import nn
@@ -47,15 +49,19 @@ def cut_backbone(
         pieces = [
             piece._replace(spec=replace(piece.spec, patch_grid=patches.grid)) for piece in pieces
         ]
+    units = 0
     for piece in pieces:
         pending.update(piece.modules)
+        units += piece.spec.name != "stem"
         if piece.spec.name in ends:
-            stages.append(Stage(piece.spec, pending))
-            pending = OrderedDict()
+            stages.append(Stage(piece.spec, pending, units))
+            pending, units = OrderedDict(), 0
     return stages
 
 
-def group_stages(names: Sequence[str], blocks: Grouping) -> list[list[int]]:
+def group_stages(
+    names: Sequence[str], blocks: Grouping, units: Sequence[int] | None = None
+) -> list[list[int]]:
     """Positions of the stages of each block.
 
     Args:
@@ -67,12 +73,18 @@ def group_stages(names: Sequence[str], blocks: Grouping) -> list[list[int]]:
             train (LoCo, arXiv 2008.01342): `[[layer1, layer2], [layer2, layer3], [layer3,
             layer4]]`. An empty block, `[]`, has an objective and no stage: it learns on the frozen
             output of the block before, such as an autoregressor or an online classifier.
+        units: of each stage, for blocks by number; null for one each.
 
     Raises:
         UserError: unless the blocks cover the stages in order, each stage in one block or in two
             neighbours.
     """
-    if blocks in ("per_stage", "per_unit") or isinstance(blocks, int):
+    if isinstance(blocks, int):
+        counts = list(accumulate(units or [1] * len(names)))
+        ends = _equal(range(counts[-1]), blocks)
+        owner = [bisect_left(ends, count) for count in counts]
+        return [[n for n, own in enumerate(owner) if own == block] for block in range(blocks)]
+    if blocks in ("per_stage", "per_unit"):
         return [[position] for position in range(len(names))]
     if blocks == "end_to_end":
         return [list(range(len(names)))]
@@ -99,10 +111,12 @@ def group_stages(names: Sequence[str], blocks: Grouping) -> list[list[int]]:
 def _ends(pieces: Sequence[Piece], blocks: Grouping) -> set[str]:
     if blocks == "per_unit":
         return {piece.spec.name for piece in pieces if piece.spec.name != "stem"}
-    if isinstance(blocks, str):
-        return {piece.spec.name for piece in pieces if piece.ends_stage}
-    if isinstance(blocks, int):
-        return _equal_ends([p.spec.name for p in pieces if p.spec.name != "stem"], blocks)
+    if isinstance(blocks, str | int):
+        units = [piece.spec.name for piece in pieces if piece.spec.name != "stem"]
+        own = {piece.spec.name for piece in pieces if piece.ends_stage}
+        return (
+            own if isinstance(blocks, str) else own | {units[n - 1] for n in _equal(units, blocks)}
+        )
     listed = [name for block in blocks for name in block]
     names = [piece.spec.name for piece in pieces]
     stages = [piece.spec.name for piece in pieces if piece.ends_stage]
@@ -122,11 +136,12 @@ def _ends(pieces: Sequence[Piece], blocks: Grouping) -> set[str]:
     return set(listed)
 
 
-def _equal_ends(units: Sequence[str], count: int) -> set[str]:
-    """The last units of `count` blocks; where they do not divide, some have one unit more."""
+def _equal(units: Sequence[object], count: int) -> list[int]:
+    """After how many units each of `count` blocks ends; where they do not divide, some blocks have
+    one more."""
     if not 0 < count <= len(units):
         raise UserError(
             f"blocks: {count} blocks cannot be made of the {len(units)} units of this backbone; "
             f"give 1 to {len(units)}"
         )
-    return {units[len(units) * (block + 1) // count - 1] for block in range(count)}
+    return [len(units) * (block + 1) // count for block in range(count)]

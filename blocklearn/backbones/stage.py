@@ -81,13 +81,16 @@ class Stage(nn.Sequential):
     Args:
         spec: what it hands on.
         modules: under timm's dotted names, in order.
+        units: how many residual units they are.
     """
 
-    def __init__(self, spec: StageSpec, modules: "OrderedDict[str, nn.Module]") -> None:
+    def __init__(
+        self, spec: StageSpec, modules: "OrderedDict[str, nn.Module]", units: int = 1
+    ) -> None:
         super().__init__(
             OrderedDict((name.replace(".", "/"), module) for name, module in modules.items())
         )
-        self.spec = spec
+        self.spec, self.units = spec, units
         self.compiled = False
 
     def forward(self, input: Tensor, visible: Tensor | None = None) -> Tensor:

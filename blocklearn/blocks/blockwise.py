@@ -141,7 +141,8 @@ class BlockwiseModule(LightningWalk):
     def _put_together(
         self, stages: Sequence[Stage], blocks: Grouping, shared: SharedChoices
     ) -> Iterator[Block]:
-        grouping = group_stages([stage.spec.name for stage in stages], blocks)
+        names, units = zip(*((stage.spec.name, stage.units) for stage in stages), strict=True)
+        grouping = group_stages(names, blocks, units)
         for index, (group, own) in enumerate(zip(grouping, shared.of(len(grouping)), strict=True)):
             borrowed = _shared(grouping, index)
             reached = max(position for part in grouping[: index + 1] for position in part)

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import blocklearn.criteria
 import blocklearn.data
+import blocklearn.masks
 import blocklearn.metrics
 import blocklearn.objectives
 import blocklearn.optim  # noqa: F401  (imported so that their classes can be named without a path)

@@ -29,15 +29,14 @@ DATA = (
         "data.download",
         "data.batch_size",
         "data.image_size",
+        "data.frames",
         "data.recipe",
-        "data.num_workers",
     ),
 )
 SCHEDULE = (
     "Schedule and budget",
     (
         "trainer.max_epochs",
-        "trainer.max_time",
         "trainer.limit_train_batches",
         "model.schedule",
         "model.optimizer",
@@ -47,7 +46,7 @@ SCHEDULE = (
         "model.update.gradient_clip_norm",
     ),
 )
-NOISE = ("Noise, and single blocks", ("model.noise", "model.per_block"))
+NOISE = ("Masks, noise, and single blocks", ("model.mask", "model.noise", "model.per_block"))
 SPEED = (
     "Devices, memory and speed",
     (
@@ -64,11 +63,9 @@ RUN = (
     (
         "trainer.default_root_dir",
         "resume",
-        "accept_changes",
         "seed_everything",
         "trainer.callbacks",
         "model.metrics",
-        "trainer.check_val_every_n_epoch",
         "wandb.mode",
     ),
 )

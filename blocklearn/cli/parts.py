@@ -12,6 +12,7 @@ import blocklearn.callbacks
 import blocklearn.criteria
 import blocklearn.data
 import blocklearn.evaluation
+import blocklearn.masks
 import blocklearn.metrics
 import blocklearn.objectives
 import blocklearn.optim
@@ -25,11 +26,14 @@ BASES = {  # of which a part of one's own is made, none to train with
     "ImageDataModule",
     "KeyedDataModule",
     "LRSchedule",
+    "Mask",
     "NoObjective",
     "Noise",
     "Objective",
     "SpeechDataModule",
     "TorchvisionImages",
+    "VideoDataModule",
+    "VideosOfFiles",
 }
 AT_WORK = {"LastCheckpoint", "LateRows", "MetricsCSV", "StopOnSignal"}  # in every run anyway
 OTHERS = {  # of the many that other libraries have, those that are offered
@@ -54,6 +58,7 @@ PACKAGES = (
     blocklearn.criteria,
     blocklearn.data,
     blocklearn.evaluation,
+    blocklearn.masks,
     blocklearn.metrics,
     blocklearn.objectives,
     blocklearn.optim,

@@ -17,22 +17,36 @@ from blocklearn.data.sound.sound_views import SoundSpec, WindowViews
 from blocklearn.data.sound.speech import SpeechDataModule
 from blocklearn.data.sound.spoken_digits import SpokenDigits
 from blocklearn.data.unreadable import UnreadableSample
+from blocklearn.data.video.array_video import ArrayVideo
+from blocklearn.data.video.clip_views import ClipViews, VideoSpec
+from blocklearn.data.video.frame_folder import FrameFolder
+from blocklearn.data.video.moving_digits import MovingDigits
+from blocklearn.data.video.ucf101 import UCF101
+from blocklearn.data.video.video import Video
+from blocklearn.data.video.video_datamodule import VideoDataModule
+from blocklearn.data.video.video_folder import VideoFolder
+from blocklearn.data.video.videos_of_files import VideosOfFiles
 from blocklearn.data.view_recipe import ViewRecipe
 
 __all__ = [
     "CIFAR10",
     "CIFAR100",
     "STL10",
+    "UCF101",
+    "ArrayVideo",
     "BarlowTwinsViews",
+    "ClipViews",
     "CropViews",
     "Digits",
     "FashionMNIST",
+    "FrameFolder",
     "GlyphViews",
     "ImageDataModule",
     "ImageFolder",
     "ImageSpec",
     "KeyedDataModule",
     "LibriSpeech",
+    "MovingDigits",
     "Recording",
     "SingleView",
     "SmallImageViews",
@@ -42,6 +56,11 @@ __all__ = [
     "Streaming",
     "Synthetic",
     "UnreadableSample",
+    "Video",
+    "VideoDataModule",
+    "VideoFolder",
+    "VideoSpec",
+    "VideosOfFiles",
     "ViewRecipe",
     "WindowViews",
 ]

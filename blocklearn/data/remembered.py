@@ -8,7 +8,15 @@ from lightning.pytorch import LightningDataModule
 
 REMEMBERED = "blocklearn_data"  # in the state of a data module
 # arguments that say which data, and how large; none of them names a class or a place to fetch from
-ARGUMENTS = ("root", "image_size", "target", "sample_rate", "batch_size", "num_images")
+ARGUMENTS = (
+    "root",
+    "image_size",
+    "frames",
+    "target",
+    "sample_rate",
+    "batch_size",
+    "num_images",
+)
 
 
 class RememberedData(LightningDataModule):

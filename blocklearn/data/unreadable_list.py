@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,17 +36,22 @@ class UnreadableList:
         Raises:
             OSError: where the list cannot be written.
         """
+        return self.add_all({file: reason})
+
+    def add_all(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        """The same of several files, reason by file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._opened(os.O_RDWR | os.O_CREAT | os.O_APPEND) as handle:
             _lock(handle.fileno())
             content = handle.read()
             listed = _parsed(content)
-            if file not in listed:
+            new = [[file, reason] for file, reason in reasons.items() if file not in listed]
+            if new:
                 # One write keeps lines whole where there are no locks. A list that breaks off gets
                 # its line break.
                 before = _line(HEADER) if not content else b"" if content.endswith(b"\n") else b"\n"
-                handle.write(before + _line([file, reason]))
-            return {file: reason, **listed}
+                handle.write(before + b"".join(map(_line, new)))
+            return {**reasons, **listed}
 
     def read(self) -> dict[str, str]:
         """Reason by file; empty where there is no list.

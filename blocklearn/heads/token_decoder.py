@@ -39,7 +39,7 @@ class TokenDecoder(nn.Module):
         self.layers = nn.Sequential(
             *(Block(width, heads, mlp_ratio, qkv_bias=True) for _ in range(depth))
         )
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)  # as in the layers
         self.head = nn.Linear(width, spec.tokens.values)
         self.register_buffer("places", spec.tokens.positions(width), persistent=False)
         self.apply(_initialise)

@@ -21,6 +21,16 @@ METHODS = {  # by the class that a recipe names
     ),
     "BYOL": ("2006.07733", "Bootstrap your own latent: A new approach to self-supervised learning"),
 }
+MAE = ("2111.06377", "Masked Autoencoders Are Scalable Vision Learners")
+MASKED_IMAGES = (
+    "2311.17218",
+    "BIM: Block-Wise Self-Supervised Learning with Masked Image Modeling",
+)
+MASKED_VIDEO = (
+    "2601.09040",
+    "Depth-Wise Representation Development Under Blockwise Self-Supervised Learning for Video "
+    "Vision Transformers",
+)
 INFONCE = {"PatchInfoNCE", "TemporalInfoNCE"}
 CPC = ("1807.03748", "Representation Learning with Contrastive Predictive Coding")
 GREEDY = (
@@ -49,6 +59,9 @@ def papers_of(recipe: Mapping[str, Any], structure: NetworkStructure) -> dict[st
     found = [METHODS[name] for name in METHODS if name in named]
     if named & INFONCE:
         found.append(GREEDY if local else CPC)
+    if "MaskedReconstruction" in named:
+        blockwise = MASKED_VIDEO if structure.backbone.startswith("video_") else MASKED_IMAGES
+        found += [blockwise, MAE] if local else [MAE]
     if local and "BarlowTwins" in named:
         found.insert(0, BLOCKWISE)
     if found and any(set(one) & set(other) for one, other in pairwise(blocks)):

@@ -32,6 +32,10 @@ VALUES = {
     "rbf_cka_before": "RBF CKA before",
     "participation_ratio": "participation ratio",
     "map": "mAP",
+    "masked_mse": "masked MSE",
+    "mean_mse": "MSE of the mean",
+    "spatial_frequency": "spatial freq.",
+    "temporal_frequency": "temporal freq.",
     "knn": "k-NN %",
     "knn_gain": "k-NN gain",
 }

@@ -32,6 +32,7 @@ PACKAGES = (
     "data",
     "evaluation",
     "heads",
+    "masks",
     "metrics",
     "objectives",
     "optim",
@@ -169,6 +170,7 @@ def _own_parts() -> set[str]:
     import blocklearn.criteria
     import blocklearn.data
     import blocklearn.evaluation
+    import blocklearn.masks
     import blocklearn.metrics
     import blocklearn.objectives
     import blocklearn.optim
@@ -185,6 +187,7 @@ def _own_parts() -> set[str]:
         blocklearn.criteria,
         blocklearn.data,
         blocklearn.evaluation,
+        blocklearn.masks,
         blocklearn.metrics,
         blocklearn.objectives,
         blocklearn.optim,
@@ -200,6 +203,7 @@ def _own_parts() -> set[str]:
         BlockMetric,
         Execution,
         Evaluation,
+        blocklearn.masks.Mask,
     )
     found = {
         f"{package.__name__}.{name}": part

@@ -91,3 +91,43 @@ def test_a_grouping_out_of_order_or_shared_too_far_is_refused(blocks: list[list[
 def test_a_grouping_that_does_not_fit_says_why(blocks: list[list[str]], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         group_stages(cut(blocks), blocks)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "count", "groups"),
+    [
+        ("resnet18", 2, [["layer1", "layer2"], ["layer3", "layer4"]]),
+        ("resnet18", 3, [["layer1"], ["layer2", "layer3.0"], ["layer3", "layer4"]]),
+        ("vit_tiny_patch16_224", 4, [["blocks.2"], ["blocks.5"], ["blocks.8"], ["blocks.11"]]),
+        (
+            "vit_tiny_patch16_224",
+            6,
+            [
+                ["blocks.1"],
+                ["blocks.2", "blocks.3"],
+                ["blocks.5"],
+                ["blocks.7"],
+                ["blocks.8", "blocks.9"],
+                ["blocks.11"],
+            ],
+        ),
+    ],
+)
+def test_a_number_makes_blocks_of_equally_many_units(
+    backbone: str, count: int, groups: list[list[str]]
+) -> None:
+    """The family's own stages stay stages, so that the same ones are probed of every grouping, and
+    a checkpoint's names are a grouping too."""
+    with torch.device("meta"):
+        stages = cut_backbone(create_backbone(backbone), count)
+        again = cut_backbone(create_backbone(backbone), groups)
+    names = [stage.spec.name for stage in stages]
+    grouping = group_stages(names, count, [stage.units for stage in stages])
+    assert [[names[place] for place in group] for group in grouping] == groups
+    assert [stage.spec.name for stage in again] == names
+
+
+@pytest.mark.parametrize("count", [0, -1, 9])
+def test_a_number_of_blocks_that_there_cannot_be_is_refused(count: int) -> None:
+    with pytest.raises(UserError, match=rf"{count} blocks cannot be made of the 8 units"):
+        cut(count)

@@ -426,6 +426,8 @@ def test_the_card_tells_the_probes_of_every_target_on_all_labels(tmp_path: Path)
         ("TemporalInfoNCE", [["conv1"], []], ["1905.11786"]),
         ("TemporalInfoNCE", [["conv1"]], ["1807.03748"]),
         ("BYOL", [["layer1", "layer2"], ["layer2", "layer3"]], ["2006.07733", "2008.01342"]),
+        ("MaskedReconstruction", [["blocks.5"], ["blocks.11"]], ["2311.17218", "2111.06377"]),
+        ("MaskedReconstruction", [["blocks.5", "blocks.11"]], ["2111.06377"]),
         ("Mine", [["layer1"], ["layer2"]], []),
     ],
 )
@@ -439,6 +441,13 @@ def test_the_card_names_the_papers_of_the_recipe_and_no_others(
     structure = NetworkStructure("resnet18", blocks)
     assert list(papers_of({"model": {"objective": own}}, structure)) == numbers
     assert papers_of({}, structure) == {}
+
+
+def test_the_card_of_a_video_network_names_the_paper_on_video() -> None:
+    own = {"class_path": "blocklearn.MaskedReconstruction", "init_args": {}}
+    structure = NetworkStructure("video_vit_tiny", [["blocks.5"], ["blocks.11"]])
+    numbers = list(papers_of({"model": {"objective": own}}, structure))
+    assert numbers == ["2601.09040", "2111.06377"]
 
 
 def test_timm_loads_the_folder_by_itself(tmp_path: Path) -> None:

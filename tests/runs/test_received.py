@@ -13,7 +13,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file, save_file
 from test_cli import fit
 
+import blocklearn.callbacks
 from blocklearn.__main__ import main
+from blocklearn.runs.received import _own_parts
+from blocklearn.runs.run_folder import shipped_configs
 
 Change = Callable[[dict[str, Any], Path], None]
 
@@ -349,3 +352,21 @@ def test_weights_under_a_wrong_name_are_one_line(
         assert run("test", f"--model.checkpoint={received / name}") == 1
         (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
         assert str(received / name) in line
+
+
+def class_paths(content: Any) -> set[str]:
+    """All that a configuration names, however deep."""
+    if isinstance(content, list):
+        return {path for inner in content for path in class_paths(inner)}
+    if not isinstance(content, dict):
+        return set()
+    own = {content["class_path"]} if "class_path" in content else set()
+    return own | class_paths(list(content.values()))
+
+
+@pytest.mark.parametrize("config", sorted(shipped_configs().glob("*.yaml")), ids=lambda p: p.name)
+def test_a_received_run_of_every_shipped_configuration_is_read(config: Path) -> None:
+    named = class_paths(yaml.safe_load(config.read_text())) - {
+        f"blocklearn.callbacks.{name}" for name in blocklearn.callbacks.__all__
+    }
+    assert named <= _own_parts()

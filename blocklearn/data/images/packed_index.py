@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from blocklearn.data.images.folder_parts import TEST_FOLDERS
+from blocklearn.data.class_folders import TEST_FOLDERS
 from blocklearn.errors import UserError
 from blocklearn.weights.atomic_write import replacing
 

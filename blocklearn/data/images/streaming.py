@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from blocklearn.data.images.folder_parts import hold_out
+from blocklearn.data.class_folders import hold_out
 from blocklearn.data.images.image_datamodule import RecipeFactory
 from blocklearn.data.images.image_folder import ImageFolder
 from blocklearn.data.images.packed_images import PackedChunks, PackedImages

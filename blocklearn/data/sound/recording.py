@@ -9,11 +9,8 @@ import soundfile
 import torch
 from torch import Tensor
 
+from blocklearn.data.whole_file import cut_short
 from blocklearn.errors import UnreadableSample
-
-# from here on the size in a RIFF header stands for "not known", as of sound that was piped
-UNKNOWN_SIZE = 0x7FFF0000
-HEADER_SLACK = 8  # bytes; some writers count the RIFF header's own eight in
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +84,15 @@ def open_recording(path: Path, sample_rate: int) -> Recording:
         about = soundfile.info(path)
         if about.frames == 0:
             raise _unreadable(path, "it holds no samples")
-        _require_whole_wav(path)
+        # libsndfile takes a wav that was cut short for a shorter recording
+        if reason := cut_short(path):
+            raise _unreadable(path, reason)
     except UnreadableSample:
         raise
     except Exception as error:
         raise _unreadable(path, error if path.is_file() else "there is no such file") from error
     up, down = _ratio(about.samplerate, sample_rate)
     return Recording(path, -(-about.frames * up // down), sample_rate, about.samplerate)
-
-
-def _require_whole_wav(path: Path) -> None:
-    """libsndfile takes a wav that was cut short for a shorter recording."""
-    with path.open("rb") as file:
-        header = file.read(8)
-    promised, there = int.from_bytes(header[4:], "little") + 8, path.stat().st_size
-    if header[:4] == b"RIFF" and there + HEADER_SLACK < promised < UNKNOWN_SIZE:
-        raise _unreadable(path, f"it is cut short, {there} bytes of {promised}")
 
 
 def _ratio(file_rate: int, sample_rate: int) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""Video: clips of files, of folders of frames, and of digits that move."""
