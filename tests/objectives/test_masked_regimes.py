@@ -157,7 +157,7 @@ def test_an_evaluation_sees_all_tokens(kind: str) -> None:
     (view,) = masked_batch(kind).views
     assert same_weights(weights(masked), weights(plain))
     found, expected = (list(stage_features(n.walked, view)) for n in (masked, plain))
-    assert len(found) == 3
+    assert len(found) >= 3
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert masked.masked_tokens is not None
     prefix = masked.walked[0].spec.prefix_tokens
