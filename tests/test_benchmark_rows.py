@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import streaming
+from benchmarks import masked, streaming
 from benchmarks.rows import Row, in_turns, load_rows, save_rows
+from blocklearn.blocks.imagined import imagined_weights
 
 
 def test_a_target_is_of_the_median_ratio_turn_by_turn_and_may_be_a_lower_bound() -> None:
@@ -42,3 +43,16 @@ def test_packed_images_are_measured_beside_those_of_a_folder(tmp_path: Path) -> 
     assert len(rows) == 5
     assert all(row.ours[0] > 0 and row.theirs[0] > 0 for row in rows)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("case", "expected"), [("clips, Tiny", 1.95), ("clips, Small", 1.34)])
+def test_the_network_whose_decoders_are_measured_grows_by_them_as_published(
+    case: str, expected: float
+) -> None:
+    """arXiv 2601.09040: about 95 and 35 % at four blocks."""
+    counts = []
+    for way in (masked.BASELINE, "K = 4"):
+        with imagined_weights():
+            network = masked.build(masked.CASES[case], masked.WAYS[way])
+        counts.append(sum(p.numel() for p in network.parameters() if p.requires_grad))
+    assert counts[1] / counts[0] == pytest.approx(expected, abs=0.005)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from blocklearn.backbones.stage import StageSpec
 from blocklearn.criteria.criterion import at_least_float32
@@ -86,24 +87,28 @@ class MaskedReconstruction(Objective):
         for features, view, visible in zip(local.features, batch.views, batch.visible, strict=True):
             hidden = others(visible, self.grid.count)
             painted = self.decoder(features, visible, hidden)
-            loss, mean = _errors(painted, at(self.targets(view), hidden))
+            loss, mean = _errors(painted, self.targets(view, hidden))
             losses.append(loss)
             means.append(mean)
         loss, mean = torch.stack(losses).mean(), torch.stack(means).mean()
         return ObjectiveOutput(loss, {"masked_mse": loss.detach(), "mean_mse": mean})
 
     @torch.no_grad()
-    def targets(self, view: Tensor) -> Tensor:
-        """What is to be painted, of all tokens, `(B, L, D)`.
+    def targets(self, view: Tensor, positions: Tensor | None = None) -> Tensor:
+        """What is to be painted, `(B, L, D)`.
 
         Args:
             view: `(B, C, H, W)` or `(B, C, T, H, W)`.
+            positions: `(B, L)` of the tokens; null for all.
         """
         patches = self.grid.patches(at_least_float32(view))
+        if positions is not None:
+            patches = at(patches, positions)
         if not self.normalise:
             return patches
         mean, scale = _statistics(patches)
-        return (patches - mean) / scale
+        patches = patches - mean  # one copy at a time: of clips they are large
+        return patches.div_(scale)
 
     @torch.no_grad()
     def reconstruct(self, features: Tensor, visible: Tensor) -> Tensor:
@@ -132,11 +137,12 @@ def _statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _errors(painted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared errors over all processes: of what was painted, and of the targets' mean."""
+    """Mean squared errors over all processes: of what was painted, and of the targets' mean.
+    Nothing as large as they are is made besides."""
     with torch.autocast(painted.device.type, enabled=False):
-        error = (at_least_float32(painted) - targets).square()
-        rows = targets.shape[0] * targets.shape[1]
-        own = torch.stack([error.sum(), targets.square().sum(), targets.new_tensor(rows)])
+        error = mse_loss(at_least_float32(painted), targets, reduction="sum")
+        rows = targets.new_tensor(targets.shape[0] * targets.shape[1])
+        own = torch.stack([error, torch.linalg.vector_norm(targets).square(), rows])
         sums = sum_over_processes(torch.cat([own, targets.sum(dim=(0, 1))]))
         count = sums[2].detach() * targets.shape[2]
         spread = sums[1] - (sums[3:].square() / sums[2]).sum()
