@@ -1,6 +1,6 @@
 """Clips a second from video files, one after the other on one thread.
 
-A clip is 16 frames, every fourth, of files of 320 x 240 pixels and 250 frames: MPEG-4 in an AVI, as
+A clip is 16 frames, every fourth, of files of 320 x 240 pixels: MPEG-4 in an AVI, as
 UCF101 is, and H.264 with B-frames in an MP4. Ours finds the keyframe before the clip and stops at
 its end; the baseline decodes the whole file. The rows on the loader are whole views, cut and
 normalised, beside the reading alone. Where torchcodec is installed and finds FFmpeg, it reads the
@@ -28,10 +28,10 @@ CODECS = {
     "mpeg4 avi": ("avi", "mpeg4", {"bf": "0", "g": "12", "b": "800000"}),
     "h264 mp4": ("mp4", "libx264", {"bf": "2", "g": "48", "preset": "fast"}),
 }
-FRAMES, CLIP, STRIDE = 250, 16, 4
+CLIP, STRIDE = 16, 4
 
 
-def write_video(path: Path, codec: str, options: dict[str, str], seed: int) -> None:
+def write_video(path: Path, codec: str, options: dict[str, str], seed: int, frames: int) -> None:
     """A smooth picture that drifts, with a little noise."""
     draw = np.random.default_rng(seed)
     coarse = torch.from_numpy(draw.uniform(0, 255, (1, 3, 24, 32))).float()
@@ -40,7 +40,7 @@ def write_video(path: Path, codec: str, options: dict[str, str], seed: int) -> N
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(25), options=options)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for number in range(FRAMES):
+        for number in range(frames):
             top, left = number % 240, number * 5 // 4 % 320
             part = ground[top : top + 240, left : left + 320] + draw.normal(0, 4, (240, 320, 1))
             pixels = np.ascontiguousarray(part.clip(0, 255).astype(np.uint8))
@@ -73,7 +73,7 @@ def by_torchcodec() -> Callable[[Path, int], Any] | None:
 
 def codec_rows(name: str, files: list[Path], settings: argparse.Namespace) -> list[Row]:
     draw = np.random.default_rng(0)
-    starts = draw.integers(0, FRAMES - CLIP * STRIDE + 1, len(files)).tolist()
+    starts = draw.integers(0, settings.frames - CLIP * STRIDE + 1, len(files)).tolist()
     recipe = ClipViews(VideoSpec(128, CLIP))
 
     def ours(path: Path, start: int) -> Any:
@@ -93,7 +93,7 @@ def codec_rows(name: str, files: list[Path], settings: argparse.Namespace) -> li
     ways["view"] = lambda: [recipe.probe_view(open_video(path)) for path in files]
     seconds = in_turns(ways, settings.turns)
     rates = {reader: [len(files) / s for s in times] for reader, times in seconds.items()}
-    notes = {"files": len(files), "frames": FRAMES, "clip": CLIP, "stride": STRIDE}
+    notes = {"files": len(files), "frames": settings.frames, "clip": CLIP, "stride": STRIDE}
     what = f"{name}, {CLIP} frames, every {STRIDE}th, read"
     found, whole = rates["ours"], rates["whole"]
     frames = [CLIP * rate for rate in found]
@@ -123,7 +123,7 @@ def measure(settings: argparse.Namespace) -> list[Row]:
         for name, (suffix, codec, options) in CODECS.items():
             files = [Path(made) / f"{number}.{suffix}" for number in range(settings.files)]
             for number, path in enumerate(files):
-                write_video(path, codec, options, number)
+                write_video(path, codec, options, number, settings.frames)
             rows += [*codec_rows(name, files, settings), header_row(name, files, settings)]
     return rows
 
@@ -131,7 +131,8 @@ def measure(settings: argparse.Namespace) -> list[Row]:
 def more_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(turns=5)
     parser.add_argument("--files", type=int, default=20, help="of each codec, one clip of each")
+    parser.add_argument("--frames", type=int, default=250, help="of a file")
 
 
 if __name__ == "__main__":
-    run_rows(measure, __doc__, {"files": 2}, more_arguments)
+    run_rows(measure, __doc__, {"files": 2, "frames": 80}, more_arguments)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import streaming
+from benchmarks import streaming, video
 from benchmarks.rows import Row, in_turns, load_rows, save_rows
 
 
@@ -42,3 +42,10 @@ def test_packed_images_are_measured_beside_those_of_a_folder(tmp_path: Path) -> 
     assert len(rows) == 5
     assert all(row.ours[0] > 0 and row.theirs[0] > 0 for row in rows)
     assert not list(tmp_path.iterdir())
+
+
+def test_clips_of_files_are_measured_beside_decoding_the_whole_file() -> None:
+    rows = video.measure(Namespace(turns=1, files=1, frames=66))
+    names = {"video clip", "video frames", "video view", "video headers"}
+    assert {row.name for row in rows} - {"video peer"} == names
+    assert all(figure > 0 for row in rows for figure in (*row.ours, *row.theirs))
