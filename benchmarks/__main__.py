@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.rows import Row, load_rows, print_rows, save_rows
 
-ALL = ("step", "input", "trainer", "barlow", "lars", "probing", "streaming", "startup")
+ALL = ("step", "input", "trainer", "barlow", "lars", "probing", "streaming", "video", "startup")
 
 
 def plot_rows(rows: Sequence[Row], path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import masked, streaming
+from benchmarks import masked, streaming, video
 from benchmarks.rows import Row, in_turns, load_rows, save_rows
 from blocklearn.blocks.imagined import imagined_weights
 
@@ -56,3 +56,10 @@ def test_the_network_whose_decoders_are_measured_grows_by_them_as_published(
             network = masked.build(masked.CASES[case], masked.WAYS[way])
         counts.append(sum(p.numel() for p in network.parameters() if p.requires_grad))
     assert counts[1] / counts[0] == pytest.approx(expected, abs=0.005)
+
+
+def test_clips_of_files_are_measured_beside_decoding_the_whole_file() -> None:
+    rows = video.measure(Namespace(turns=1, files=1, frames=66))
+    names = {"video clip", "video frames", "video view", "video headers"}
+    assert {row.name for row in rows} - {"video peer"} == names
+    assert all(figure > 0 for row in rows for figure in (*row.ours, *row.theirs))

@@ -20,9 +20,9 @@ from blocklearn.seeding import fold_seed, keyed_randomness
 
 
 class LabelledSamples(Protocol):
-    """A map-style data set of (sample, label). A sample is what the recipe takes: an RGB PIL image
-    or a `Recording`. A label is an integer, -1 where there is none, or `(T,)` integers, one a
-    frame.
+    """A map-style data set of (sample, label). A sample is what the recipe takes: an RGB PIL image,
+    a `Recording` or a `Video`. A label is an integer, -1 where there is none, or `(T,)` integers,
+    one a frame.
 
     For a sample that cannot be read it raises `UnreadableSample`. It may have `labels` and `paths`,
     one per sample."""

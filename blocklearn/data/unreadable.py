@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import TypeVar
 
-from blocklearn.data.unreadable_list import UnreadableList
+from blocklearn.data.unreadable_list import LEFT_OUT, UnreadableList
 from blocklearn.errors import UnreadableSample, UserError, in_one_line
 from blocklearn.seeding import fold_seed
 
@@ -95,7 +95,7 @@ class UnreadableSamples:
             listed = self.list.read() if self.list else {}
         except OSError:
             listed = {}
-        return self._own(listed | self._noted)
+        return self._own(_without_left_out(listed) | self._noted)
 
     def _added(self, name: str, reason: str) -> dict[str, str]:
         try:
@@ -103,12 +103,17 @@ class UnreadableSamples:
         # a full disk is no reason to stop for one sample: the count is then this process' own
         except OSError:
             listed = {}
-        return {name: reason} | listed | self._noted
+        return {name: reason} | _without_left_out(listed) | self._noted
 
     def _own(self, found: dict[str, str]) -> dict[str, str]:
         if self.paths is None or not found:
             return found
         return {name: found[name] for name in map(_name, self.paths) if name in found}
+
+
+def _without_left_out(listed: dict[str, str]) -> dict[str, str]:
+    """They may be part of the set again, when less is asked of a sample."""
+    return {name: reason for name, reason in listed.items() if not reason.startswith(LEFT_OUT)}
 
 
 def _name(file: Path) -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 HEADER = ["file", "reason"]
+LEFT_OUT = "left out: "  # so begins the reason of a sample that is listed, and no part of the set
 PATIENCE = 100  # times that a hundredth of a second is waited for another process
 
 

@@ -10,10 +10,10 @@ from blocklearn.errors import UserError
 
 
 class ViewRecipe(ABC):
-    """Subclass it, take the `ImageSpec` or the `SoundSpec` as first argument, and write the three
-    methods. Each takes a sample, an RGB PIL image or a `Recording`, and returns a tensor: `(C,
-    size, size)` or `(1, L)`. Draw from torch's global stream, as torchvision's transforms do: the
-    data module keys it to (seed, epoch, sample, view).
+    """Subclass it, take the `ImageSpec`, the `SoundSpec` or the `VideoSpec` as first argument, and
+    write the three methods. Each takes a sample, an RGB PIL image, a `Recording` or a `Video`, and
+    returns a tensor: `(C, size, size)`, `(1, L)` or `(C, T, size, size)`. Draw from torch's global
+    stream, as torchvision's transforms do: the data module keys it to (seed, epoch, sample, view).
 
     Attributes:
         num_views: for pretraining.

@@ -9,7 +9,7 @@ from typing import Any
 
 from blocklearn.data.loader import LabelledSamples
 from blocklearn.data.unreadable import LIST
-from blocklearn.data.unreadable_list import UnreadableList
+from blocklearn.data.unreadable_list import LEFT_OUT, UnreadableList
 from blocklearn.data.video.clip_views import ClipViews
 from blocklearn.data.video.video_datamodule import VideoDataModule, VideoRecipeFactory
 from blocklearn.data.video.video_files import VideoFiles, short_ones
@@ -100,13 +100,11 @@ class VideosOfFiles(VideoDataModule):
         folder = self.folder_of_list()
         if folder and is_first_process():
             with suppress(OSError):  # a full disk is no reason to stop
-                UnreadableList(folder / LIST).add_all(
-                    {
-                        in_one_line(path.absolute()): f"left out: {count} frames, fewer than "
-                        f"{enough}"
-                        for path, count in short.items()
-                    }
-                )
+                reasons = {
+                    in_one_line(path.absolute()): f"{LEFT_OUT}{count} frames, fewer than {enough}"
+                    for path, count in short.items()
+                }
+                UnreadableList(folder / LIST).add_all(reasons)
 
 
 def _told(short: Mapping[Path, int], count: int, enough: int, use: str) -> str:

@@ -132,7 +132,7 @@ def test_a_picture_of_a_record_is_no_video(tmp_path: Path):
         av.open(str(path), "w") as out,
     ):
         streams = [out.add_stream_from_template(s.streams[0]) for s in (heard, seen)]
-        streams[1].disposition = av.stream.Disposition.attached_pic
+        streams[1].disposition = int(av.stream.Disposition.attached_pic)
         for source, stream in zip((heard, seen), streams, strict=True):
             for packet in source.demux():
                 if packet.dts is not None:

@@ -106,6 +106,10 @@ def test_short_videos_are_left_out_in_one_line_and_listed(
     assert rows[1][1] == "left out: 7 frames, fewer than 8"
     assert len(list(data.train_dataloader())) == 2
     assert data.unreadable_told() is None
+    longer = folder(root, frames=1, max_corrupt=0)  # they are part of the set, and can be read
+    longer.list_unreadable_in(tmp_path)
+    assert len(longer.pretraining_samples()) == 13
+    assert longer._unreadable(longer.pretraining_samples()).found() == {}
     with pytest.raises(UserError, match="no video for training .* has the 48 frames of a clip"):
         folder(root, frames=12).setup()
 
