@@ -24,7 +24,7 @@ from blocklearn.pictures.lines_by_stage import draw_lines_by_stage
 
 TITLE = "drifting gratings"
 PENALTIES = 10.0 ** np.arange(-4, 7)  # of ridge regression on features of mean variance 1
-SHOWN = 6  # gratings of the sheet
+SHOWN, FRAMES = 6, 8  # gratings of the sheet, and frames of each at most
 
 
 class DriftingGratings(Evaluation):
@@ -94,7 +94,7 @@ class DriftingGratings(Evaluation):
         size, frames = shape[-1], shape[1] if len(shape) == 4 else 1
         gratings = Gratings.draw(self.samples, size, frames, data.keying_seed())
         few = gratings.at(slice(SHOWN))
-        self._shown = few, few.luminance(size, frames)[:, evenly_spaced(frames, 8)].numpy()
+        self._shown = few, few.luminance(size, frames).numpy()
         specs = network.feature_specs(kinds=self.features)
         pixels = SeenPixels(data, shape[0], "DriftingGratings")
         batches = GratingBatches(gratings, shape, pixels, self.batch_size)
@@ -122,15 +122,17 @@ class DriftingGratings(Evaluation):
 
     def leave(self, folder: Path) -> Sequence[Path]:
         assert self._shown is not None
-        gratings, frames = self._shown
+        gratings, clips = self._shown
+        length = clips.shape[1]
+        frames = evenly_spaced(length, FRAMES)
         sheet = draw_sheet(
-            [[np.repeat(frame[..., None], 3, axis=-1) for frame in clip] for clip in frames],
+            [[np.repeat(clip[n][..., None], 3, axis=-1) for n in frames] for clip in clips],
             folder / "gratings.png",
             f"{len(gratings)} of {self.samples} gratings",
             f"{len(gratings)} sine gratings of different attributes, a line each: "
             + "; ".join(gratings.told(n).replace("\n", ", ") for n in range(len(gratings))),
             [gratings.told(number) for number in range(len(gratings))],
-            [] if frames.shape[1] == 1 else [f"time {n + 1}" for n in range(frames.shape[1])],
+            [] if length == 1 else [f"frame {n + 1}" for n in frames],
         )
         return [self._draw_attributes(folder / "attributes.png"), sheet]
 

@@ -131,8 +131,8 @@ class Reconstruction(Evaluation):
             row_names, columns = self._names * samples, [f"frame {n + 1}" for n in shown]
         blocks = len(self._names) - 2
         text = (
-            f"{samples} test samples, what is left of them under the mask, and what the decoders "
-            f"of {blocks} block{'s' if blocks > 1 else ''} make of that."
+            f"{samples} test sample{'s' * (samples > 1)}, what is left under the mask, and what "
+            f"the decoder{'s' * (blocks > 1)} of {blocks} block{'s' * (blocks > 1)} make of that."
         )
         path, title = folder / "reconstruction.png", f"Masked reconstruction on {self._dataset}"
         return [draw_sheet(rows, path, title, text, row_names, columns)]

@@ -12,12 +12,14 @@ from small import same_weights, small_data, small_network, small_trainer, weight
 
 from blocklearn import UserError
 from blocklearn.__main__ import main
+from blocklearn.data import MovingDigits
 from blocklearn.data.images.image_spec import ImageSpec, ToNormalisedTensor
 from blocklearn.evaluation import DriftingGratings
 from blocklearn.evaluation.drifting_gratings import PENALTIES, GratingBatches, cross_validated_r2
 from blocklearn.evaluation.gratings import Gratings
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.evaluation.seen_pixels import SeenPixels
+from blocklearn.objectives.objective import NoObjective
 from blocklearn.pictures.figure import told
 
 
@@ -179,6 +181,24 @@ def test_the_network_stays_as_it_is_and_the_labels_do_not_matter(tmp_path: Path)
     assert same_weights(before, weights(network))
     assert rows == looked().run(network, small_data(seed=3, num_images=16, num_classes=2))
     assert rows != looked().run(network, small_data(seed=4))
+
+
+def test_of_clips_it_tells_the_temporal_frequency_too(tmp_path: Path) -> None:
+    clips = {"frames": 4, "tubelet": 2, "img_size": 16, "patch_size": 8}
+    size = {"embed_dim": 24, "depth": 1, "num_heads": 2}
+    network = small_network(
+        objective=NoObjective, backbone="video_vit_tiny", backbone_kwargs={**clips, **size}
+    )
+    looked = DriftingGratings(samples=60).under(
+        ProbeSettings(), lambda epochs: small_trainer(tmp_path)
+    )
+    data = MovingDigits(frames=4, image_size=16, seed=0)
+    rows = looked.run(network, data)
+    assert [*rows[0].values] == ["mean", *Gratings.draw(9, 16, 4, 0).targets()]
+    assert len(rows[0].values) == 6
+    attributes, sheet = looked.leave(tmp_path)
+    assert "temporal frequency (raw)" in told(attributes)[1]
+    assert "a clip" in told(sheet)[1]
 
 
 def test_what_cannot_be_shown_is_refused_in_a_line() -> None:

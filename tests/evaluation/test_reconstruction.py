@@ -11,10 +11,11 @@ from small import network, same_weights, small_data, small_network, small_traine
 
 from blocklearn import UserError
 from blocklearn.__main__ import main
+from blocklearn.data import MovingDigits
 from blocklearn.evaluation import Reconstruction
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.evaluation.reconstruction import GREY
-from blocklearn.masks import RandomMask
+from blocklearn.masks import RandomMask, TubeMask
 from blocklearn.objectives import MaskedReconstruction
 from blocklearn.pictures.figure import told
 
@@ -106,7 +107,30 @@ def test_the_picture_has_the_input_what_is_visible_and_what_each_block_paints(
             torch.testing.assert_close(first[patch], expected)
             torch.testing.assert_close(second, first)
     (path,) = evaluation.leave(tmp_path)
-    assert told(path)[1].startswith("2 test samples, what is left of them under the mask")
+    assert told(path)[1].startswith("2 test samples, what is left under the mask")
+
+
+def test_of_clips_a_tubelet_is_grey_in_all_its_frames(tmp_path: Path) -> None:
+    clips = {"frames": 4, "tubelet": 2, "img_size": 16, "patch_size": 8}
+    size = {"embed_dim": 24, "depth": 1, "num_heads": 2}
+    objective = partial(MaskedReconstruction, depth=1, width=12, heads=2)
+    net = network(objective, "video_vit_tiny", mask=TubeMask(0.5), backbone_kwargs=clips | size)
+    data = MovingDigits(frames=4, image_size=16, seed=0)
+    evaluation = looked(tmp_path, shown=1)
+    rows = evaluation.run(net, data)
+    assert set(rows[0].values) == {"masked_mse", "mean_mse"}
+    batch = next(iter(data.test_dataloader()))
+    visible = net.masked(batch).visible[0][0].tolist()
+    kept, masked, _ = evaluation._pictures[0]
+    pixels = batch.views[0][0] * torch.tensor(data.std).reshape(3, 1, 1, 1) + data.mean[0]
+    torch.testing.assert_close(kept, pixels.clamp(0, 1).permute(1, 2, 3, 0))
+    for token in range(8):
+        frame, row, column = 2 * (token // 4), 8 * (token // 2 % 2), 8 * (token % 2)
+        for picture in (masked[frame], masked[frame + 1]):
+            grey = bool((picture[row : row + 8, column : column + 8] == GREY).all())
+            assert grey == (token not in visible)
+    (path,) = evaluation.leave(tmp_path)
+    assert told(path)[1].startswith("1 test sample, what is left under the mask")
 
 
 def test_other_networks_are_refused_in_a_line(tmp_path: Path) -> None:
