@@ -34,19 +34,28 @@ from blocklearn import (
     TwoLayerPooling,
     VICReg,
 )
-from blocklearn.data import ImageDataModule, KeyedDataModule, SpokenDigits
+from blocklearn.data import ImageDataModule, KeyedDataModule, MovingDigits, SpokenDigits
 from blocklearn.evaluation import FineTune, LinearProbe
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.masks import BlockMask
 from blocklearn.optim.warmup_cosine import ConstantLR
 
 ONE_UNIT: dict[str, Any] = {"layers": [1, 1, 1, 1]}
+NARROW_TRANSFORMER = {"embed_dim": 24, "depth": 4, "num_heads": 2}
 OWN_ENCODERS: dict[str, dict[str, Any]] = {
     "gim_resnet": {
         "layers": [1, 1, 1],
         "channels": [8, 8, 8],
     },  # in NHWC, oneDNN's AVX2 kernels overrun on 4
     "gim_speech": {"channels": 8},
+    "vit_": {"img_size": 32, "patch_size": 8, **NARROW_TRANSFORMER},
+    "video_vit_": {
+        "frames": 4,
+        "tubelet": 2,
+        "img_size": 16,
+        "patch_size": 8,
+        **NARROW_TRANSFORMER,
+    },
 }
 VIT = {
     "backbone": "vit_tiny_patch16_224",
@@ -121,7 +130,10 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
             "--data.num_workers=0",
         ]
     parts = parser().instantiate(parser().parse_args(["--config", str(path), *changes]))
-    data = parts.data if kind == "gim_speech" else small_images(parts)
+    if kind == "video_vit_":
+        data = MovingDigits(frames=4, image_size=16, batch_size=4)
+    else:
+        data = parts.data if kind == "gim_speech" else small_images(parts)
     assert_two_steps_move_every_block(parts.model, tmp_path, data)
 
 

@@ -98,7 +98,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--model.network.small_stem", "si"], "small_stem: should be true or false, got si"),
         (
             ["--model.blocks", "a,b"],
-            "should be one of per_stage, per_unit, end_to_end or a list, g",
+            "should be one of per_stage, per_unit, end_to_end or a whole number or a list, g",
         ),
         (["--model.recompute", "none"], "should be one of nothing, cheap, views, units, got none"),
         (["--trainer.precision", "bf17"], "should be one of 32-true, bf16-mixed, "),
