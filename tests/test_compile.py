@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from blocklearn import BlockwiseModule
 from blocklearn.backbones.patches import Patches
@@ -33,12 +33,13 @@ def networks() -> dict[str, dict[str, Any]]:
 
 def inputs(model: dict[str, Any], network: BlockwiseModule) -> list[Tensor]:
     """A batch, a smaller one, and one of another size where the recipe cuts no patches."""
-    channels = next(
-        m.in_channels for m in network.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d))
-    )
+    takes = network.input_spec
+    channels = takes.channels
     shapes = [(4, channels, 64, 64), (2, channels, 64, 64), (2, channels, 96, 96)]
     if "speech" in model["backbone"]:
         shapes = [(4, 1, 2560), (2, 1, 2560), (1, 1, 4000)]
+    elif takes.shape and "patches" not in model:
+        shapes = [(2, *takes.shape), (1, *takes.shape)]
     elif "patches" in model:
         patches = Patches(**model["patches"])
         side = patches.size + (patches.grid - 1) * patches.stride

@@ -111,7 +111,8 @@ class Stage(nn.Sequential):
         stages would look to it like one function of changing shapes, and count together towards the
         limit of recompilations; each has its own.
         """
-        own = FunctionType(_call.__code__.replace(), _call.__globals__)
+        code, names = _call.__code__.replace(), _call.__globals__
+        own = FunctionType(code, names, argdefs=_call.__defaults__)
         self._compiled_call_impl = torch.compile(
             MethodType(own, self), *args, **{"dynamic": False, **kwargs}
         )

@@ -1,11 +1,15 @@
 import itertools
+from collections import OrderedDict
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from blocklearn import StageSpec, UserError
-from blocklearn.backbones.stage import backbone_name
+from blocklearn.backbones.layout import Layout
+from blocklearn.backbones.stage import Stage, backbone_name
+from blocklearn.backbones.visible_tokens import VisibleTokens
 
 MAP = torch.randn(2, 6, 3, 3)
 LAYOUTS = {
@@ -57,3 +61,17 @@ def test_tokens_of_no_square_map_are_told() -> None:
 def test_a_stages_weights_have_the_backbones_names() -> None:
     assert backbone_name("layer1/0.conv1.weight") == "layer1.0.conv1.weight"
     assert backbone_name("shell.pos_embed") == "pos_embed"
+
+
+def test_a_compiled_stage_takes_a_mask_or_none() -> None:
+    """What is compiled is a copy of a function, which must keep the argument's default."""
+    stage = Stage(
+        StageSpec("blocks.0", 4, 4, Layout.NLC, prefix_tokens=1),
+        OrderedDict(embedding=nn.Identity(), visible=VisibleTokens(1), layer=nn.Linear(4, 4)),
+    )
+    tokens, visible = torch.randn(2, 5, 4), torch.tensor([[0, 2], [1, 3]])
+    expected = stage(tokens), stage(tokens, visible)
+    stage.compile(backend="eager")
+    assert torch.equal(stage(tokens), expected[0])
+    assert torch.equal(stage(tokens, visible), expected[1])
+    assert expected[1].shape == (2, 3, 4)
