@@ -26,5 +26,10 @@ class VisibleTokens(nn.Module):
         if visible is None:
             return x
         prefix, tokens = x.tensor_split([self.prefix_tokens], dim=1)
-        kept = tokens.gather(1, visible.unsqueeze(2).expand(-1, -1, tokens.shape[2]))
+        kept = at(tokens, visible)
         return torch.cat([prefix, kept], dim=1) if self.prefix_tokens else kept
+
+
+def at(tokens: Tensor, positions: Tensor) -> Tensor:
+    """Those at some positions of each sample: `(B, L, D)` and `(B, V)` to `(B, V, D)`."""
+    return tokens.gather(1, positions.unsqueeze(2).expand(-1, -1, tokens.shape[2]))

@@ -5,6 +5,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from blocklearn.backbones.stage import StageSpec
+from blocklearn.backbones.visible_tokens import at
 
 
 class TokenDecoder(nn.Module):
@@ -75,11 +76,6 @@ def others(visible: Tensor, count: int) -> Tensor:
     seen = torch.zeros(len(visible), count, dtype=torch.uint8, device=visible.device)
     seen.scatter_(1, visible, 1)
     return seen.argsort(dim=1, stable=True)[:, : count - visible.shape[1]]
-
-
-def at(tokens: Tensor, positions: Tensor) -> Tensor:
-    """Those at some positions of each sample: `(B, L, D)` and `(B, V)` to `(B, V, D)`."""
-    return tokens.gather(1, positions.unsqueeze(2).expand(-1, -1, tokens.shape[2]))
 
 
 def _initialise(module: nn.Module) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from blocklearn.errors import UserError
-from blocklearn.masks.mask import Grid, Mask, smallest
+from blocklearn.masks.mask import Grid, Mask, in_all_frames, smallest
 from blocklearn.seeding import keyed_uniform
 
 RECTANGLES = 32  # drawn for a sample, more than the ratio asks for; what they leave is drawn singly
@@ -53,8 +53,7 @@ class BlockMask(Mask):
         first = torch.where(covered, number, RECTANGLES).amin(dim=1)
         alike = keyed_uniform(index, frame, *keys, 1)  # among those of one rectangle
         seen = smallest(alike - first, self.visible_count(frame))
-        begins = torch.arange(frames, device=index.device) * frame
-        return (begins.unsqueeze(1) + seen.unsqueeze(1)).flatten(1)
+        return in_all_frames(seen, frames, frame)
 
     def _rectangles(self, index: Tensor, rows: int, columns: int, *keys: int) -> Tensor:
         """Which tokens each covers, `(B, RECTANGLES, rows, columns)`."""

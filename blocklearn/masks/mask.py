@@ -63,3 +63,9 @@ class Mask(ABC):
 def smallest(values: Tensor, count: int) -> Tensor:
     """The positions of the `count` smallest of each row, `(B, count)`, in ascending order."""
     return values.argsort(dim=1, stable=True)[:, :count].sort(dim=1).values
+
+
+def in_all_frames(seen: Tensor, frames: int, tokens: int) -> Tensor:
+    """The positions `(B, V)` of one frame of so many tokens, in every frame: `(B, frames * V)`."""
+    begins = torch.arange(frames, device=seen.device) * tokens
+    return (begins.unsqueeze(1) + seen.unsqueeze(1)).flatten(1)

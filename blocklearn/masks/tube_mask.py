@@ -1,9 +1,8 @@
 """The same positions hidden in all frames."""
 
-import torch
 from torch import Tensor
 
-from blocklearn.masks.mask import Grid, Mask, smallest
+from blocklearn.masks.mask import Grid, Mask, in_all_frames, smallest
 from blocklearn.seeding import keyed_uniform
 
 
@@ -22,5 +21,4 @@ class TubeMask(Mask):
         frames, rows, columns = grid
         frame = rows * columns
         seen = smallest(keyed_uniform(index, frame, *keys), self.visible_count(frame))
-        begins = torch.arange(frames, device=index.device) * frame
-        return (begins.unsqueeze(1) + seen.unsqueeze(1)).flatten(1)
+        return in_all_frames(seen, frames, frame)

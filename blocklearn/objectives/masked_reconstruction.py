@@ -7,10 +7,11 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from blocklearn.backbones.stage import StageSpec
+from blocklearn.backbones.visible_tokens import at
 from blocklearn.criteria.criterion import at_least_float32
 from blocklearn.distributed.collectives import sum_over_processes
 from blocklearn.errors import UserError
-from blocklearn.heads.token_decoder import TokenDecoder, at, others
+from blocklearn.heads.token_decoder import TokenDecoder, others
 from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutput
 
 EPSILON = 1e-6  # of a patch's variance, as in MAE's released code
@@ -122,10 +123,6 @@ class MaskedReconstruction(Objective):
             return painted
         mean, scale = _statistics(self.grid.patches(at_least_float32(view)))
         return painted * scale + mean
-
-    def require_views(self, features: Tensor, num_views: int) -> None:
-        """Nothing to refuse: a number of views that there is will do, and the network has looked at
-        the size."""
 
     def extra_repr(self) -> str:
         return f"normalise={self.normalise}"
