@@ -11,7 +11,7 @@ from torch import nn
 
 from blocklearn.backbones.families import Piece, pieces_of
 from blocklearn.backbones.patches import CutPatches, Patches
-from blocklearn.backbones.stage import Stage
+from blocklearn.backbones.stage import Stage, StageSpec
 from blocklearn.errors import UserError
 
 Grouping = Literal["per_stage", "per_unit", "end_to_end"] | int | list[list[str]]
@@ -44,6 +44,7 @@ def cut_backbone(
     ends = _ends(pieces, blocks)
     stages: list[Stage] = []
     pending: OrderedDict[str, nn.Module] = OrderedDict()
+    parts: list[tuple[StageSpec, int]] = []
     if patches:
         pending["patches"] = CutPatches(patches)
         pieces = [
@@ -52,10 +53,11 @@ def cut_backbone(
     units = 0
     for piece in pieces:
         pending.update(piece.modules)
+        parts.append((piece.spec, len(pending)))
         units += piece.spec.name != "stem"
         if piece.spec.name in ends:
-            stages.append(Stage(piece.spec, pending, units))
-            pending, units = OrderedDict(), 0
+            stages.append(Stage(piece.spec, pending, units, parts))
+            pending, units, parts = OrderedDict(), 0, []
     return stages
 
 

@@ -1,6 +1,7 @@
 """Stages: the smallest pieces of a backbone, and what they hand on."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FunctionType, MethodType
 from typing import Any
@@ -82,15 +83,22 @@ class Stage(nn.Sequential):
         spec: what it hands on.
         modules: under timm's dotted names, in order.
         units: how many residual units they are.
+        ends: what is handed on within the stage, where a cut could fall too, and behind how many of
+            the modules; null for the end alone.
     """
 
     def __init__(
-        self, spec: StageSpec, modules: "OrderedDict[str, nn.Module]", units: int = 1
+        self,
+        spec: StageSpec,
+        modules: "OrderedDict[str, nn.Module]",
+        units: int = 1,
+        ends: Sequence[tuple[StageSpec, int]] | None = None,
     ) -> None:
         super().__init__(
             OrderedDict((name.replace(".", "/"), module) for name, module in modules.items())
         )
         self.spec, self.units = spec, units
+        self._ends = tuple(ends or [(spec, len(modules))])
         self.compiled = False
 
     def forward(self, input: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -102,6 +110,16 @@ class Stage(nn.Sequential):
         for module in self:
             input = module(input, visible) if isinstance(module, VisibleTokens) else module(input)
         return input
+
+    def parts(self) -> list[tuple[StageSpec, list[nn.Module]]]:
+        """Its modules, unit by unit, with what each unit hands on. The stem is a part of its own,
+        and what lies between two units belongs to the later one."""
+        modules, begin = list(self), 0
+        found: list[tuple[StageSpec, list[nn.Module]]] = []
+        for spec, end in self._ends:
+            found.append((spec, modules[begin:end]))
+            begin = end
+        return found
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile its forward pass, in place (`torch.compile`), at its first call, for the shapes

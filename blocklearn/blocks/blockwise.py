@@ -120,6 +120,8 @@ class BlockwiseModule(LightningWalk):
         stages = cut_backbone(whole, blocks, self.patches)
         shared = SharedChoices(objective, noise, recompute, per_block or {})
         self.blocks = nn.ModuleList(self._put_together(stages, blocks, shared))
+        for block in self.walked:
+            block.objective.join(block.index, self.walked)
         self.mask, self.masked_tokens = mask, masked_tokens(mask, self.walked, self.patches)
         self.structure = NetworkStructure(
             backbone,

@@ -16,7 +16,7 @@ from blocklearn.objectives.objective import (
     Published,
     Tokens,
 )
-from blocklearn.training.contract import Clock
+from blocklearn.training.contract import Clock, LocalBlock
 
 
 class Combined(Objective):
@@ -58,7 +58,12 @@ class Combined(Objective):
         for part in parts:
             self.labels = self.labels if part.labels == "none" else part.labels
         self.needs_images = any(part.needs_images for part in parts)
+        self.reads_others = any(part.reads_others for part in parts)
         self.tokens = _tokens_of(parts)
+
+    def join(self, index: int, blocks: Sequence[LocalBlock]) -> None:
+        for part in self._parts.values():
+            part.join(index, blocks)
 
     def bind(self, stages: Sequence[nn.Module]) -> None:
         for part in self._parts.values():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from blocklearn.backbones.stage import StageSpec
 from blocklearn.batch import Batch
 from blocklearn.errors import UserError
-from blocklearn.training.contract import STANDING, Clock
+from blocklearn.training.contract import STANDING, Clock, LocalBlock
 
 Tokens = Literal["all", "visible", "any"]
 
@@ -80,11 +80,27 @@ class Objective(nn.Module):
         tokens: of which tokens `forward` takes features: `all` of a view; `visible`, those alone
             that a mask leaves, so that it needs one (`batch.visible`); `any`, with a mask or
             without.
+        reads_others: whether other blocks' weights are read after `join`, so that all blocks have
+            to lie in one process.
     """
 
     labels: Literal["none", "sample", "frame"] = "none"
     needs_images: bool = False
     tokens: Tokens = "all"
+    reads_others: bool = False
+
+    def join(self, index: int, blocks: Sequence[LocalBlock]) -> None:
+        """See the whole network, once, after all blocks are put together and before optimizers are
+        built. Not called for a block that is trained by itself.
+
+        Other blocks may be read and copied, never trained: no tensor of theirs may get a gradient
+        from here. Keep copies of what is theirs, or keep it in a tuple, so that their parameters
+        are not registered twice. Who reads them after this call says so (`reads_others`).
+
+        Args:
+            index: of the objective's own block among them, from 0.
+            blocks: all of the network, in order.
+        """
 
     def bind(self, stages: Sequence[nn.Module]) -> None:
         """See the stages that the loss reaches, once, after the block is put together and before

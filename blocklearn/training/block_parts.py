@@ -87,6 +87,13 @@ def require_parallel(blocks: Sequence[LocalBlock], schedule: Schedule, ranks: in
             "block_parallel would leave all ranks but one idle: leave --trainer.strategy away, or "
             "take SimultaneousSchedule"
         )
+    for block in blocks:
+        if getattr(block.objective, "reads_others", False):
+            raise UserError(
+                f"model.objective: the {type(block.objective).__name__} of {block.name} reads the "
+                "weights of other blocks, which block_parallel puts into other processes: leave "
+                "--trainer.strategy away"
+            )
     if len(blocks) < ranks:
         raise UserError(
             f"trainer.strategy: block_parallel puts {len(blocks)} blocks on {ranks} ranks: take "

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from blocklearn import StageSpec, UserError
+from blocklearn.backbones.create import create_backbone
+from blocklearn.backbones.cut import cut_backbone
 from blocklearn.backbones.layout import Layout
 from blocklearn.backbones.stage import Stage, backbone_name
 from blocklearn.backbones.visible_tokens import VisibleTokens
@@ -75,3 +77,18 @@ def test_a_compiled_stage_takes_a_mask_or_none() -> None:
     assert torch.equal(stage(tokens), expected[0])
     assert torch.equal(stage(tokens, visible), expected[1])
     assert expected[1].shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "vit_tiny_patch16_224"])
+def test_the_parts_of_a_stage_are_its_units_and_compose_it(name: str) -> None:
+    kwargs = {"img_size": 32, "patch_size": 8} if name.startswith("vit") else {}
+    x = torch.randn(2, 3, 32, 32)
+    for stage in cut_backbone(create_backbone(name, **kwargs)):
+        stage.eval()
+        expected, parts = stage(x), stage.parts()
+        assert parts[-1][0] == stage.spec
+        for spec, modules in parts:
+            for module in modules:
+                x = module(x)
+            assert x.shape[spec.layout.value.index("C")] == spec.channels
+        torch.testing.assert_close(x, expected, rtol=0, atol=0)
