@@ -14,12 +14,18 @@ class PatientThread:
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Job] = SimpleQueue()
-        threading.Thread(target=self._work, name="wandb", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+        self._thread.start()
 
     @property
     def num_waiting(self) -> int:
         """Jobs not yet begun."""
         return self._jobs.qsize()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is one of its jobs that asks."""
+        return threading.current_thread() is self._thread
 
     def do(self, job: Job) -> None:
         """Later, without waiting; the job must not raise."""

@@ -166,6 +166,9 @@ class PatientWandbLogger(WandbLogger):
         self._places.append(str(Path(run.dir).parent))
 
     def _send(self, job: Callable[[], None]) -> None:
+        if self._in_thread.is_current:
+            job()  # Lightning's log_table and log_image call log_metrics: a part of what they do
+            return
         if self._lost or self._ended:
             return
         if self._in_thread.num_waiting > MOST_WAITING:

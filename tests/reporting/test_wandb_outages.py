@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from reporting.wandb_server import KEY, WandbServer, wandb_server
 from small_disk import fill, make_read_only, small_disk
 
@@ -285,6 +286,21 @@ def test_without_a_key_it_is_offline_and_asks_nobody(
     assert logger._wandb_init["mode"] == "offline"
     (line,) = told(capsys)
     assert line.startswith("blocklearn: no key of W&B is known. The run is kept offline in here")
+
+
+def test_tables_and_pictures_reach_it_however_busy_it_is_when_the_run_ends(
+    wandb_key: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wandb_key.setenv("WANDB_MODE", "offline")
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (4, 4)).save(picture)
+    logger = build(tmp_path)
+    logger._in_thread.do(lambda: time.sleep(0.5))
+    logger.log_table("probe/results", ["stage", "top1"], [["layer1", 50.0]])
+    logger.log_image("probe/accuracy", [str(picture)])
+    logger.finish()
+    kept = {path.suffix for path in tmp_path.glob("wandb/*run-*/files/media/*/probe/*")}
+    assert kept == {".json", ".png"}
 
 
 @pytest.mark.parametrize("state", ["full", "read-only", "link"])
