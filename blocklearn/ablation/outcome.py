@@ -7,6 +7,7 @@ from blocklearn.ablation.trials import Trial, read_record
 from blocklearn.reporting.metrics_csv import FILE, whole_rows
 from blocklearn.reporting.plain_files import read_plain
 from blocklearn.reporting.results import Results, read_results
+from blocklearn.reporting.run_facts import read_facts
 from blocklearn.runs.run_folder import UNTRAINED, RunFolder
 
 OF_TEST = "probe/"
@@ -20,11 +21,13 @@ class Outcome:
         results: of its test.
         figures: the last value of everything that was logged, by its name.
         seconds: that it took, all of its parts together; null where that is not known.
+        seconds_per_batch: of training, the median of its last part; null where that is not known.
     """
 
     results: Results
     figures: dict[str, float]
     seconds: float | None
+    seconds_per_batch: float | None = None
 
 
 def outcome_of(trial: Trial) -> Outcome | None:
@@ -38,7 +41,13 @@ def outcome_of(trial: Trial) -> Outcome | None:
     if not any(name.startswith(OF_TEST) for name in figures):
         return None
     seconds = record.get("seconds")
-    return Outcome(read_results(results), figures, seconds if isinstance(seconds, float) else None)
+    parts = read_facts(RunFolder(trial.folder).facts)
+    return Outcome(
+        read_results(results),
+        figures,
+        seconds if isinstance(seconds, float) else None,
+        parts[-1].get("seconds_per_batch") if parts else None,
+    )
 
 
 def last_values(path: Path) -> dict[str, float]:

@@ -18,6 +18,7 @@ from blocklearn.weights.atomic_write import replacing
 LONGEST = 60  # characters of a value in the name of a folder
 RECORD = "trial.json"
 SEED = "seed_everything"
+CONFIG = "config"
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class TrialMaker:
         varied = {
             one.name for one in self.sweep.parameters if one.distribution != "constant"
         } & settings.keys()
-        parts = [f"{self._short[n]}={cleaned(v)}" for n, v in settings.items() if n in varied]
+        parts = [_part(self._short[n], v) for n, v in settings.items() if n in varied]
         name = ",".join(parts) or "all"
         if len(name) > 3 * LONGEST or self._named.setdefault(name, settings) != settings:
             digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
@@ -175,6 +176,13 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
             if same == [name]:
                 break
     return short
+
+
+def _part(name: str, value: Any) -> str:
+    """A setting as part of a name; a configuration is known by its own."""
+    if name == CONFIG and isinstance(value, str):
+        return cleaned(Path(value).stem)
+    return f"{name}={cleaned(value)}"
 
 
 def cleaned(value: Any) -> str:

@@ -36,6 +36,7 @@ class BlockCost:
         sent_bytes: what the next block gets: features and extras, and the labels and indices of the
             samples.
         weight_bytes: parameters and buffers that it owns.
+        objective_bytes: those of them that its objective has: what is there for training alone.
         gradient_bytes: of its parameters.
         optimizer_bytes: what its optimizer keeps from step to step.
         activation_bytes: most that tensors hold at once during its step, above weights, optimizer
@@ -48,6 +49,7 @@ class BlockCost:
     flops: int
     sent_bytes: int
     weight_bytes: int
+    objective_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
     activation_bytes: int
@@ -91,6 +93,7 @@ def count_costs(
                 block = imagined.walked[learner.block.index]
                 flops = products.flops
                 weights = [*block.parameters(), *block.buffers()]
+                own = [*block.objective.parameters(), *block.objective.buffers()]
                 trained = [p for p in block.parameters() if p.requires_grad]
                 costs.append(
                     BlockCost(
@@ -99,6 +102,7 @@ def count_costs(
                         flops - before,
                         sent_bytes(output.carried, batch),
                         sum(map(_bytes, weights)),
+                        sum(map(_bytes, own)),
                         sum(map(_bytes, trained)),
                         states[block.index],
                         live.peak,

@@ -15,10 +15,11 @@ from blocklearn.weights.atomic_write import replacing
 
 class RunFacts(Callback):
     """`run_facts.json`: environment, time, batches and peak memory of every part of a run that was
-    stopped and went on, one entry a part. `seconds_per_batch` is the median from the end of a batch
-    to the end of the next, loading included, without what is done between epochs. Written when training ends, however it ends. Peak memory
-    is that of the first process: its device's where that is a GPU, its own (and not its loaders')
-    otherwise.
+    stopped and went on, one entry a part. Written when training ends, however it ends.
+
+    `seconds_per_batch` is the median from the end of a batch to the end of the next, loading
+    included, without what is done between epochs. Peak memory is that of the first process: its
+    device's where that is a GPU, its own (and not its loaders') otherwise.
 
     Args:
         path: of the file.

@@ -41,7 +41,7 @@ def run_ablate(args: list[str]) -> None:
     options.of_every_run = of_every_run
     sweep, maker, search = _prepare(options)
     if options.table:
-        _show(_ended(search, maker), sweep, maker.folder)
+        _show(_ended(search, maker), sweep, maker.folder, options)
         return
     trials = [trial for settings in search.examples() for trial in maker.of(settings)]
     config = _check(trials, sweep)
@@ -90,6 +90,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
     parser.add_argument("--table", action="store_true", help="show what has ended, run nothing")
+    parser.add_argument(
+        "--costs",
+        action="store_true",
+        help="a line for every setting: also what a step holds and computes, counted",
+    )
+    parser.add_argument(
+        "--show",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a line for every setting, with this figure of metrics.csv, e.g. block4/knn; knn: that "
+        "of the last block",
+    )
     parser.add_argument(
         "--executor",
         choices=("local", "slurm", "script"),
@@ -210,6 +223,9 @@ def _table_command(options: Any, maker: "TrialMaker") -> str:
             words += [f"--{name}", str(getattr(options, name))]
     if options.search_seed:
         words += ["--search_seed", str(options.search_seed)]
+    words += ["--costs"] * options.costs
+    for name in options.show:
+        words += ["--show", name]
     return shlex.join([*words, *options.of_every_run, "--table"])
 
 
@@ -239,7 +255,7 @@ def _run_here(
     if options.only is not None:  # others may be writing the table
         failed = any(outcome is None for _, outcome in runner.ended)
     else:
-        failed = not _show(runner.ended, sweep, maker.folder)
+        failed = not _show(runner.ended, sweep, maker.folder, options)
     if failed:
         sys.exit(1)
 
@@ -257,15 +273,29 @@ def _ended(search: "Search", maker: "TrialMaker") -> "list[tuple[Trial, Outcome 
     return [(trial, outcome) for trial, outcome in found if outcome is not None]
 
 
-def _show(ended: "Sequence[tuple[Trial, Outcome | None]]", sweep: "Sweep", folder: Path) -> bool:
-    """The table; returns whether no run failed."""
+def _show(
+    ended: "Sequence[tuple[Trial, Outcome | None]]", sweep: "Sweep", folder: Path, options: Any
+) -> bool:
+    """The tables; returns whether no run failed."""
     from blocklearn.ablation.summary import summarise
 
     if not ended:
         raise UserError(f"ablate: no run in {folder} has ended")
     written = summarise(ended, sweep.metric, folder)
+    if options.costs or options.show:
+        written.append(_settings(ended, sweep, folder, options))
     print(f"Written: {', '.join(map(str, written))}")
     failed = [trial for trial, outcome in ended if outcome is None]
     for trial in failed:
         print(f"blocklearn: failed: {trial.title}; why: {trial.log}", file=sys.stderr)
     return not failed
+
+
+def _settings(
+    ended: "Sequence[tuple[Trial, Outcome | None]]", sweep: "Sweep", folder: Path, options: Any
+) -> Path:
+    from blocklearn.ablation.settings_table import print_settings
+    from blocklearn.cli.trial_costs import costs_of
+
+    costs = costs_of(ended) if options.costs else {}
+    return print_settings(ended, sweep.metric, options.show, costs, folder / "settings.csv")
