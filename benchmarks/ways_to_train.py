@@ -17,14 +17,16 @@ from blocklearn import (
     GlobalPooling,
     JointEmbedding,
     Projector,
+    TwoLayerPooling,
 )
-from blocklearn.blocks.settings import NetworkOptions
+from blocklearn.blocks.settings import BlockSettings, NetworkOptions
 from blocklearn.training.contract import Carried, Clock
 from blocklearn.training.update_rule import UpdateRule
 
 BASELINE, PLAIN, OURS = "end to end", "plain codes", "blocklearn"
 VIEWS, UNITS = "blocklearn, recompute views", "blocklearn, recompute units"
-RECOMPUTE = {OURS: "cheap", VIEWS: "views", UNITS: "units"}
+LEAN = "blocklearn, lean recipe"
+RECOMPUTE = {OURS: "cheap", VIEWS: "views", UNITS: "units", LEAN: "cheap"}
 WAYS = (BASELINE, PLAIN, *RECOMPUTE)
 
 
@@ -52,9 +54,11 @@ SMALL_LARS = partial(LARS, lr=1e-4)
 def build(way: str, settings: argparse.Namespace, optimizer: Any = SMALL_LARS) -> BlockwiseModule:
     """End to end is plain PyTorch behind a global average: nothing fused, nothing computed again.
     Blockwise is the published recipe (arXiv 2302.01647): noise, 1x1 expansion to 2048 at every
-    block; `plain codes` with plain pooling and the DxD matrix."""
-    pooling: Any = (
-        GlobalPooling if way == BASELINE else partial(ExpandPooling, width=2048, fused=way != PLAIN)
+    block; `plain codes` with plain pooling and the DxD matrix; the lean recipe as in
+    `bt_blockwise_lean.yaml`."""
+    pooling: Any = partial(ExpandPooling, width=2048, fused=way != PLAIN)
+    pooling = {BASELINE: GlobalPooling, LEAN: partial(TwoLayerPooling, width=2048)}.get(
+        way, pooling
     )
     criterion = BarlowTwins(form="matrix" if way in (BASELINE, PLAIN) else "auto")
     projector = partial(Projector, widths=[settings.width] * 3)
@@ -64,12 +68,21 @@ def build(way: str, settings: argparse.Namespace, optimizer: Any = SMALL_LARS) -
         "end_to_end" if way == BASELINE else settings.blocks,
         noise="all" if way != BASELINE and settings.noise else "none",
         optimizer=optimizer,
+        per_block=_smaller_in_front(settings.width) if way == LEAN else None,
         recompute=RECOMPUTE.get(way, "nothing"),  # pyright: ignore
         network=NetworkOptions(
             channels_last=settings.channels_last,
             compile=settings.compile and way not in (BASELINE, PLAIN),
         ),
     )
+
+
+def _smaller_in_front(width: int) -> dict[str, BlockSettings]:
+    """Projectors of a quarter and half the width on the first two blocks."""
+    return {
+        f"block{number}": BlockSettings(projector=partial(Projector, widths=[width // part] * 3))
+        for number, part in ((1, 4), (2, 2))
+    }
 
 
 def build_optimizers(network: BlockwiseModule) -> list[torch.optim.Optimizer]:

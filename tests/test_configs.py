@@ -116,6 +116,23 @@ def test_several_configs_stack() -> None:
     ]
 
 
+METHODS = sorted((shipped_configs() / "methods").glob("*.yaml"))
+
+
+def test_every_method_is_compared_on_every_data_set_that_has_a_comparison() -> None:
+    for path in SWEEPS:
+        if path.stem.startswith("methods_"):
+            compared = yaml.safe_load(path.read_text())["parameters"]["config"]["values"]
+            assert sorted(compared) == [f"methods/{method.name}" for method in METHODS]
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+def test_a_method_says_what_it_is_and_changes_the_model_alone(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# ")
+    assert yaml.safe_load(text).keys() == {"model"}
+
+
 SWEEPS = sorted((shipped_configs() / "sweeps").glob("*.yaml"))
 
 
@@ -123,6 +140,10 @@ SWEEPS = sorted((shipped_configs() / "sweeps").glob("*.yaml"))
 def test_a_sweep_asks_for_nothing_that_its_recipe_refuses(path: Path) -> None:
     sweep = yaml.safe_load(path.read_text())
     recipe = find_config(sweep["command"][sweep["command"].index("--config") + 1])
+    methods = sweep["parameters"].pop("config", {"values": []})["values"]
+    assert len(methods) == len(set(methods))
+    for method in methods:
+        parser().parse_args(["--config", str(recipe), "--config", str(find_config(method))])
     values = {name: parameter["values"] for name, parameter in sweep["parameters"].items()}
     assert all(len(options) > 1 for options in values.values())
     for name, options in values.items():

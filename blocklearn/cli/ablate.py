@@ -100,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="a line for every setting, with this figure of metrics.csv, e.g. block4/knn; knn: that "
-        "of the last block",
+        help="a line for every setting, with this figure of metrics.csv, e.g. block4/knn; knn: "
+        "that of the last block",
     )
     parser.add_argument(
         "--executor",

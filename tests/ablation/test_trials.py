@@ -25,6 +25,14 @@ def test_a_folder_is_called_by_what_the_settings_differ_in(tmp_path: Path) -> No
     assert zero.title.endswith("b.lr=2, seed 0")
 
 
+def test_a_configuration_is_called_by_its_name_alone(tmp_path: Path) -> None:
+    values = ["methods/byol.yaml", "methods/simclr.yaml"]
+    own = maker(tmp_path, parameters={"config": {"values": values}, "lr": {"values": [1, 2]}})
+    (trial,) = own.of({"config": values[0], "lr": 1})
+    assert trial.name == "byol,lr=1"
+    assert "--config=methods/byol.yaml" in trial.arguments
+
+
 def test_a_run_is_told_seed_folder_test_and_to_go_on(tmp_path: Path) -> None:
     (trial,) = maker(tmp_path, [3]).of({"model.noise": "all"})
     assert trial.arguments == (

@@ -95,6 +95,24 @@ def test_a_run_has_the_metric_of_the_sweep_at_wandb(ran: Any) -> None:
     assert list(run.glob("wandb/*run-*/files/media/table/probe/results*.json"))
 
 
+def test_a_setting_has_a_line_with_what_a_step_costs(
+    ran: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    folder = ran[0]
+    shown = ["--table", "--costs", "--show", "loss", f"--default_root_dir={folder / 'runs'}"]
+    assert main(["ablate", str(folder / "own.yaml"), *shown]) == 0
+    assert "MB of objectives" in capsys.readouterr().out
+    with (folder / "runs" / "settings.csv").open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    with (folder / "runs" / "lr=0.002" / "metrics.csv").open(newline="") as file:
+        losses = [float(row["block4/loss"]) for row in csv.DictReader(file) if row["block4/loss"]]
+    assert float(line["loss"]) == losses[-1]
+    assert 0 < float(line["objective_MB"]) < float(line["held_MB"])
+    assert float(line["GFLOP"]) > 0
+    assert float(line["seconds_per_batch"]) > 0
+
+
 def test_what_has_ended_is_not_run_again(ran: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ran[0]
     log = folder / "runs" / "lr=0.002" / "log.txt"
