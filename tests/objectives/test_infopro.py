@@ -137,6 +137,14 @@ def test_the_weights_go_from_the_first_block_to_the_last_but_one() -> None:
     assert one.objective.weights == (0, 1)
 
 
+def test_parts_of_weight_0_are_not_there() -> None:
+    """They would cost memory and change nothing."""
+    objectives = [block.objective for block in built().walked]
+    assert [own.decoder is not None for own in objectives] == [True, True, False, False]
+    assert [own.task is not None for own in objectives] == [False, True, True, True]
+    assert [len(own.published()) for own in objectives] == [0, 1, 1, 1]
+
+
 def test_the_last_block_learns_by_plain_cross_entropy() -> None:
     last, batch = built().walked[-1], small_batch(pixels=8)
     carried = Carried([torch.randn(6, 8, 4, 4) for _ in range(2)])
@@ -150,7 +158,6 @@ def test_the_last_block_learns_by_plain_cross_entropy() -> None:
 @pytest.mark.parametrize("task", ["contrast", "softmax"])
 @pytest.mark.parametrize("case", CASES)
 def test_blocks_are_isolated_and_every_parameter_learns(case: str, task: str) -> None:
-    """Parts of weight 0 are not there, so that none of them waits for a gradient."""
     made = built(case, task=task)
     batch = small_batch(pixels=32)
     batch = batch._replace(views=[view.clamp(-3, 3) for view in batch.views])
