@@ -27,6 +27,7 @@ from blocklearn.evaluation.probe_settings import ProbeSettings as ProbeSettings
 from blocklearn.evaluation.representation import Representation as Representation
 from blocklearn.evaluation.robustness import Robustness as Robustness
 from blocklearn.heads.context import Context as Context
+from blocklearn.heads.conv_head import ConvHead as ConvHead
 from blocklearn.heads.pixel_cnn import PixelCNN as PixelCNN
 from blocklearn.heads.pooling import ClassTokenPooling as ClassTokenPooling
 from blocklearn.heads.pooling import ExpandPooling as ExpandPooling
@@ -44,6 +45,7 @@ from blocklearn.metrics.rank_me import RankMe as RankMe
 from blocklearn.objectives.byol import BYOL as BYOL
 from blocklearn.objectives.combined import Combined as Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised as FrameSupervised
+from blocklearn.objectives.infopro import InfoPro as InfoPro
 from blocklearn.objectives.joint_embedding import JointEmbedding as JointEmbedding
 from blocklearn.objectives.masked_reconstruction import MaskedReconstruction as MaskedReconstruction
 from blocklearn.objectives.objective import LocalBatch as LocalBatch

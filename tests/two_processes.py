@@ -29,6 +29,7 @@ from blocklearn import (
     Combined,
     ExpandPooling,
     GlobalPooling,
+    InfoPro,
     JointEmbedding,
     PatchInfoNCE,
     Projector,
@@ -102,6 +103,15 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
         BYOL,
         projector=partial(Projector, widths=[6, 5]),
         predictor=partial(Projector, widths=[6, 5]),
+    ),
+    "infopro": partial(
+        InfoPro,
+        num_classes=3,
+        image_weights=(2.0, 0.0),
+        label_weights=(0.5, 0.0),
+        hidden=5,
+        mean=[0.5] * 3,
+        std=[0.1] * 3,
     ),
     "combined": partial(
         Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]

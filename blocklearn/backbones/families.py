@@ -22,6 +22,7 @@ from timm.models import (
 )
 from torch import nn
 
+from blocklearn.backbones.cifar_resnet import CifarResNet
 from blocklearn.backbones.layout import Layout
 from blocklearn.backbones.preact_resnet import PreActResNet
 from blocklearn.backbones.speech_encoder import SpeechEncoder
@@ -232,13 +233,14 @@ FAMILIES: dict[type[nn.Module], Family] = {
         (), ("blocks",), ("norm",), Layout.NLC
     ),
     PreActResNet: Family(("stem",), ("layer1", "layer2", "layer3")),
+    CifarResNet: Family(("conv1", "bn1", "act1"), ("layer1", "layer2", "layer3")),
     SpeechEncoder: SoundFamily((), (), layout=Layout.NCL),
 }
 EXAMPLES = (
     "resnet50, resnet50d, resnetrs50, wide_resnet50_2, resnext50_32x4d, vgg16_bn, densenet121, "
     "efficientnet_b0, regnety_008, mobilenetv3_small_100, convnext_tiny, vit_small_patch16_224, "
-    "deit_small_patch16_224, swin_tiny_patch4_window7_224, gim_resnet50, gim_speech, "
-    "video_vit_tiny"
+    "deit_small_patch16_224, swin_tiny_patch4_window7_224, cifar_resnet110, gim_resnet50, "
+    "gim_speech, video_vit_tiny"
 )
 
 

@@ -15,6 +15,7 @@ from blocklearn.backbones.input_spec import InputSpec, input_of
 from blocklearn.backbones.stage import Stage, StageSpec
 from blocklearn.backbones.video_transformer import fix_positions
 from blocklearn.batch import Batch
+from blocklearn.blocks.balanced import Blocks, named_blocks
 from blocklearn.blocks.block import Block
 from blocklearn.blocks.costs import products_of_blocks
 from blocklearn.blocks.data_check import require_fit
@@ -61,7 +62,8 @@ class BlockwiseModule(LightningWalk):
         objective: what every block optimizes; built from the `StageSpec` of its last stage.
         backbone: a model of timm, by name.
         blocks: `per_stage`, `per_unit` (every residual unit), `end_to_end`, a number of blocks of
-            equally many units, or stages by name, `[[layer1], [layer2], [layer3, layer4]]`; with
+            equally many units, `balanced:4` (four whose activations take as equally much memory as
+            can be), or stages by name, `[[layer1], [layer2], [layer3, layer4]]`; with
             the stem apart `[[stem], [layer1], ...]`, finer `[[layer1.0], [layer1], ...]` (a stage
             is named by its last module and begins behind the one before), or overlapping
             `[[layer1, layer2], [layer2, layer3], ...]` (LoCo, arXiv 2008.01342). `[]` is a block
@@ -96,7 +98,7 @@ class BlockwiseModule(LightningWalk):
         self,
         objective: ObjectiveFactory,
         backbone: str = "resnet50",
-        blocks: Grouping = "per_stage",
+        blocks: Blocks = "per_stage",
         mask: Mask | None = None,
         noise: NoiseChoice = None,
         recompute: Recompute = "cheap",
@@ -117,6 +119,7 @@ class BlockwiseModule(LightningWalk):
         whole = create_backbone(backbone, network.pretrained, network.small_stem, **kwargs)
         if network.fixed_positions:
             fix_positions(whole)
+        blocks = named_blocks(blocks, whole, network.small_stem, self.patches)
         stages = cut_backbone(whole, blocks, self.patches)
         shared = SharedChoices(objective, noise, recompute, per_block or {})
         self.blocks = nn.ModuleList(self._put_together(stages, blocks, shared))

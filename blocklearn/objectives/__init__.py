@@ -5,6 +5,7 @@ from blocklearn.criteria.criterion import Criterion
 from blocklearn.criteria.simclr import SimCLR
 from blocklearn.criteria.vicreg import VICReg
 from blocklearn.heads.context import Context
+from blocklearn.heads.conv_head import ConvHead
 from blocklearn.heads.pixel_cnn import PixelCNN
 from blocklearn.heads.pooling import (
     ClassTokenPooling,
@@ -21,6 +22,7 @@ from blocklearn.heads.token_decoder import TokenDecoder
 from blocklearn.objectives.byol import BYOL
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised
+from blocklearn.objectives.infopro import InfoPro
 from blocklearn.objectives.joint_embedding import JointEmbedding
 from blocklearn.objectives.masked_reconstruction import MaskedReconstruction
 from blocklearn.objectives.objective import (
@@ -39,10 +41,12 @@ __all__ = [
     "ClassTokenPooling",
     "Combined",
     "Context",
+    "ConvHead",
     "Criterion",
     "ExpandPooling",
     "FrameSupervised",
     "GlobalPooling",
+    "InfoPro",
     "JointEmbedding",
     "LocalBatch",
     "LocalPooling",

@@ -44,6 +44,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "swinv2_cr_tiny_224": {},
     "gim_resnet50": {},
     "gim_resnet34": {},
+    "cifar_resnet20": {},
 }
 UNLISTED = {
     "swinv2_cr_tiny_224": "SwinTransformerV2Cr",

@@ -98,8 +98,11 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--model.network.small_stem", "si"], "small_stem: should be true or false, got si"),
         (
             ["--model.blocks", "a,b"],
-            "should be one of per_stage, per_unit, end_to_end or a whole number or a list, g",
+            "should be one of per_stage, per_unit, end_to_end, balanced:N or a whole number or a l",
         ),
+        (["--model.blocks", "per_stge"], "got per_stge; did you mean per_stage?"),
+        (["--model.blocks", "balanced:x"], "balanced:x does not say how many blocks; write bal"),
+        (["--model.blocks", "balanced:9"], "9 blocks cannot be made of the 4 units of this"),
         (["--model.recompute", "none"], "should be one of nothing, cheap, views, units, got none"),
         (["--trainer.precision", "bf17"], "should be one of 32-true, bf16-mixed, "),
         (["--seed_everything", "x"], "should be true or false or a whole number, got x"),
