@@ -57,12 +57,17 @@ class AugLocal(AuxiliaryObjective):
         self.layers, self.taper = layers, taper
 
     def make(self, units: Units, index: int, blocks: int) -> Auxiliary:
-        part = self.taper * index / max(blocks - 2, 1)
-        depth = max(1, round(self.layers * (1 - part) + part))
+        depth = depth_of(index, blocks, self.layers, self.taper)
         return _copies(units, chosen_units(len(units.specs), units.here, depth))
 
     def extra_repr(self) -> str:
         return f"layers={self.layers}, taper={self.taper}"
+
+
+def depth_of(index: int, blocks: int, layers: int, taper: float) -> int:
+    """How many layers the auxiliary network of a block has, where as many are left."""
+    part = taper * index / max(blocks - 2, 1)
+    return max(1, round(layers * (1 - part) + part))
 
 
 def chosen_units(count: int, here: int, depth: int) -> list[int]:
