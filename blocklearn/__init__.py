@@ -14,6 +14,7 @@ __version__ = "0.2.0"
 follow_old_paths()
 
 _HOME = {
+    "AugLocal": "blocklearn.objectives.auglocal",
     "BarlowTwins": "blocklearn.criteria.barlow_twins",
     "Batch": "blocklearn.batch",
     "Block": "blocklearn.blocks.block",
@@ -42,12 +43,14 @@ _HOME = {
     "JointEmbedding": "blocklearn.objectives.joint_embedding",
     "KNN": "blocklearn.evaluation.knn",
     "LARS": "blocklearn.optim.lars",
+    "LookAheadEmbedding": "blocklearn.objectives.look_ahead",
     "LinearProbe": "blocklearn.evaluation.linear_probe",
     "LogisticRegression": "blocklearn.evaluation.logistic_regression",
     "LocalBatch": "blocklearn.objectives.objective",
     "LocalPooling": "blocklearn.heads.pooling",
     "Mask": "blocklearn.masks.mask",
     "MaskedReconstruction": "blocklearn.objectives.masked_reconstruction",
+    "MomentumAuxiliary": "blocklearn.objectives.momentum_auxiliary",
     "NetworkOptions": "blocklearn.blocks.settings",
     "Overview": "blocklearn.evaluation.overview",
     "Objective": "blocklearn.objectives.objective",

@@ -42,12 +42,15 @@ from blocklearn.masks.mask import Mask as Mask
 from blocklearn.masks.random_mask import RandomMask as RandomMask
 from blocklearn.masks.tube_mask import TubeMask as TubeMask
 from blocklearn.metrics.rank_me import RankMe as RankMe
+from blocklearn.objectives.auglocal import AugLocal as AugLocal
 from blocklearn.objectives.byol import BYOL as BYOL
 from blocklearn.objectives.combined import Combined as Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised as FrameSupervised
 from blocklearn.objectives.infopro import InfoPro as InfoPro
 from blocklearn.objectives.joint_embedding import JointEmbedding as JointEmbedding
+from blocklearn.objectives.look_ahead import LookAheadEmbedding as LookAheadEmbedding
 from blocklearn.objectives.masked_reconstruction import MaskedReconstruction as MaskedReconstruction
+from blocklearn.objectives.momentum_auxiliary import MomentumAuxiliary as MomentumAuxiliary
 from blocklearn.objectives.objective import LocalBatch as LocalBatch
 from blocklearn.objectives.objective import Objective as Objective
 from blocklearn.objectives.objective import ObjectiveOutput as ObjectiveOutput

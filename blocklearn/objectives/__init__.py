@@ -19,12 +19,16 @@ from blocklearn.heads.pooling import (
 from blocklearn.heads.projector import Projector
 from blocklearn.heads.recurrent_context import RecurrentContext
 from blocklearn.heads.token_decoder import TokenDecoder
+from blocklearn.objectives.auglocal import AugLocal
+from blocklearn.objectives.auxiliary import AuxiliaryObjective
 from blocklearn.objectives.byol import BYOL
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised
 from blocklearn.objectives.infopro import InfoPro
 from blocklearn.objectives.joint_embedding import JointEmbedding
+from blocklearn.objectives.look_ahead import LookAheadEmbedding
 from blocklearn.objectives.masked_reconstruction import MaskedReconstruction
+from blocklearn.objectives.momentum_auxiliary import MomentumAuxiliary
 from blocklearn.objectives.objective import (
     LocalBatch,
     Objective,
@@ -37,6 +41,8 @@ from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
 
 __all__ = [
     "BYOL",
+    "AugLocal",
+    "AuxiliaryObjective",
     "BarlowTwins",
     "ClassTokenPooling",
     "Combined",
@@ -50,7 +56,9 @@ __all__ = [
     "JointEmbedding",
     "LocalBatch",
     "LocalPooling",
+    "LookAheadEmbedding",
     "MaskedReconstruction",
+    "MomentumAuxiliary",
     "Objective",
     "ObjectiveOutput",
     "PatchInfoNCE",
