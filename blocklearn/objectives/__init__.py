@@ -3,9 +3,12 @@
 from blocklearn.criteria.barlow_twins import BarlowTwins
 from blocklearn.criteria.criterion import Criterion
 from blocklearn.criteria.simclr import SimCLR
+from blocklearn.criteria.swav import SwAV
 from blocklearn.criteria.vicreg import VICReg
 from blocklearn.heads.context import Context
+from blocklearn.heads.dino_head import DINOHead
 from blocklearn.heads.pixel_cnn import PixelCNN
+from blocklearn.heads.plain_projector import PlainProjector
 from blocklearn.heads.pooling import (
     ClassTokenPooling,
     ExpandPooling,
@@ -20,9 +23,11 @@ from blocklearn.heads.recurrent_context import RecurrentContext
 from blocklearn.heads.token_decoder import TokenDecoder
 from blocklearn.objectives.byol import BYOL
 from blocklearn.objectives.combined import Combined
+from blocklearn.objectives.dino import DINO
 from blocklearn.objectives.frame_supervised import FrameSupervised
 from blocklearn.objectives.joint_embedding import JointEmbedding
 from blocklearn.objectives.masked_reconstruction import MaskedReconstruction
+from blocklearn.objectives.moco import MoCo
 from blocklearn.objectives.objective import (
     LocalBatch,
     Objective,
@@ -30,16 +35,19 @@ from blocklearn.objectives.objective import (
     Published,
 )
 from blocklearn.objectives.patch_infonce import PatchInfoNCE
+from blocklearn.objectives.simsiam import SimSiam
 from blocklearn.objectives.supervised import Supervised
 from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
 
 __all__ = [
     "BYOL",
+    "DINO",
     "BarlowTwins",
     "ClassTokenPooling",
     "Combined",
     "Context",
     "Criterion",
+    "DINOHead",
     "ExpandPooling",
     "FrameSupervised",
     "GlobalPooling",
@@ -47,16 +55,20 @@ __all__ = [
     "LocalBatch",
     "LocalPooling",
     "MaskedReconstruction",
+    "MoCo",
     "Objective",
     "ObjectiveOutput",
     "PatchInfoNCE",
     "PixelCNN",
+    "PlainProjector",
     "Pooling",
     "Projector",
     "Published",
     "RecurrentContext",
     "SimCLR",
+    "SimSiam",
     "Supervised",
+    "SwAV",
     "TemporalInfoNCE",
     "TokenDecoder",
     "TokenMeanPooling",
