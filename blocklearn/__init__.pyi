@@ -12,6 +12,7 @@ from blocklearn.blocks.settings import NetworkOptions as NetworkOptions
 from blocklearn.blocks.settings import UpdateOptions as UpdateOptions
 from blocklearn.criteria.barlow_twins import BarlowTwins as BarlowTwins
 from blocklearn.criteria.simclr import SimCLR as SimCLR
+from blocklearn.criteria.swav import SwAV as SwAV
 from blocklearn.criteria.vicreg import VICReg as VICReg
 from blocklearn.distributed.block_parallel import BlockParallelStrategy as BlockParallelStrategy
 from blocklearn.distributed.strategy import BlockwiseDDPStrategy as BlockwiseDDPStrategy
@@ -28,7 +29,9 @@ from blocklearn.evaluation.representation import Representation as Representatio
 from blocklearn.evaluation.robustness import Robustness as Robustness
 from blocklearn.heads.context import Context as Context
 from blocklearn.heads.conv_head import ConvHead as ConvHead
+from blocklearn.heads.dino_head import DINOHead as DINOHead
 from blocklearn.heads.pixel_cnn import PixelCNN as PixelCNN
+from blocklearn.heads.plain_projector import PlainProjector as PlainProjector
 from blocklearn.heads.pooling import ClassTokenPooling as ClassTokenPooling
 from blocklearn.heads.pooling import ExpandPooling as ExpandPooling
 from blocklearn.heads.pooling import GlobalPooling as GlobalPooling
@@ -45,16 +48,19 @@ from blocklearn.metrics.rank_me import RankMe as RankMe
 from blocklearn.objectives.auglocal import AugLocal as AugLocal
 from blocklearn.objectives.byol import BYOL as BYOL
 from blocklearn.objectives.combined import Combined as Combined
+from blocklearn.objectives.dino import DINO as DINO
 from blocklearn.objectives.frame_supervised import FrameSupervised as FrameSupervised
 from blocklearn.objectives.infopro import InfoPro as InfoPro
 from blocklearn.objectives.joint_embedding import JointEmbedding as JointEmbedding
 from blocklearn.objectives.look_ahead import LookAheadEmbedding as LookAheadEmbedding
 from blocklearn.objectives.masked_reconstruction import MaskedReconstruction as MaskedReconstruction
+from blocklearn.objectives.moco import MoCo as MoCo
 from blocklearn.objectives.momentum_auxiliary import MomentumAuxiliary as MomentumAuxiliary
 from blocklearn.objectives.objective import LocalBatch as LocalBatch
 from blocklearn.objectives.objective import Objective as Objective
 from blocklearn.objectives.objective import ObjectiveOutput as ObjectiveOutput
 from blocklearn.objectives.patch_infonce import PatchInfoNCE as PatchInfoNCE
+from blocklearn.objectives.simsiam import SimSiam as SimSiam
 from blocklearn.objectives.supervised import Supervised as Supervised
 from blocklearn.objectives.temporal_infonce import TemporalInfoNCE as TemporalInfoNCE
 from blocklearn.optim.lars import LARS as LARS

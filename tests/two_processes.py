@@ -23,19 +23,24 @@ from torch import Tensor, nn
 
 from blocklearn import (
     BYOL,
+    DINO,
     BarlowTwins,
     Batch,
     BlockwiseDDPStrategy,
     Combined,
+    DINOHead,
     ExpandPooling,
     GlobalPooling,
     InfoPro,
     JointEmbedding,
+    MoCo,
     PatchInfoNCE,
     Projector,
     SimCLR,
+    SimSiam,
     StageSpec,
     Supervised,
+    SwAV,
     TemporalInfoNCE,
     UserError,
     VICReg,
@@ -113,6 +118,13 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
         mean=[0.5] * 3,
         std=[0.1] * 3,
     ),
+    "simsiam": partial(SimSiam, projector=partial(Projector, widths=[6, 24], last_norm=True)),
+    "moco": partial(MoCo, projector=partial(Projector, widths=[6, 5]), queue_size=7),
+    "moco_of_the_batch": partial(MoCo, projector=partial(Projector, widths=[6, 5]), queue_size=0),
+    "dino": partial(
+        DINO, head=partial(DINOHead, hidden=6, bottleneck=4, prototypes=5), frozen_epochs=0
+    ),
+    "swav": partial(EMBEDDING, criterion=partial(SwAV, prototypes=4)),
     "combined": partial(
         Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]
     ),
@@ -192,6 +204,7 @@ def learn(objective: Callable[..., nn.Module]) -> dict[str, Any]:
         "loss": loss.detach(),
         "metrics": metrics,
         "gradients": {name: p.grad for name, p in module.named_parameters()},
+        "state": dict(module.named_buffers()),  # queues, centres, statistics of norms
     }
 
 

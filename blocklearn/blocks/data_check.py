@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -67,6 +68,7 @@ def require_fit(network: CutNetwork, data: object, learns: bool = True) -> None:
     if network.patches:
         _require_patches(network, takes, makes)
     if learns and makes is not None:
+        _require_one_size(network, takes, makes, data)
         _require_views(network, data, makes)
 
 
@@ -113,10 +115,20 @@ def _require_views(network: CutNetwork, data: object, makes: InputSpec) -> None:
     """One sample of zeros through the stages, and what comes out of each before its objective: a
     stage may leave nothing of a small image or a short window, or too few positions for a grid or
     for steps."""
-    num_views = getattr(getattr(data, "recipe", None), "num_views", None)
-    shape = makes.shape
-    if shape is None or num_views is None or math.prod(shape[1:]) > MOST_POSITIONS:
+    recipe = getattr(data, "recipe", None)
+    num_views = getattr(recipe, "num_views", None)
+    if num_views is None:
         return
+    for view in _sizes(recipe, makes):
+        shape = view.shape
+        if shape is not None and math.prod(shape[1:]) <= MOST_POSITIONS:
+            _require_view(network, view, shape, num_views)
+
+
+def _require_view(
+    network: CutNetwork, makes: InputSpec, shape: Sequence[int], num_views: int
+) -> None:
+    """The same for views of one size."""
     weight = first_convolution(network.modules()).weight
     x = weight.new_zeros(1, *shape)
     with evaluating(network):
@@ -126,6 +138,34 @@ def _require_views(network: CutNetwork, data: object, makes: InputSpec) -> None:
             if block.noise:
                 block.noise.require(block.spec)
             block.objective.require_views(x, num_views)
+
+
+def _sizes(recipe: Any, makes: InputSpec) -> list[InputSpec]:
+    """Of the training views, each size once, the data's own first."""
+    sizes = recipe.sizes(makes.size) if hasattr(recipe, "sizes") else [makes.size]
+    return [replace(makes, size=size) for size in dict.fromkeys([makes.size, *sizes])]
+
+
+def _require_one_size(
+    network: CutNetwork, takes: InputSpec, makes: InputSpec, data: object
+) -> None:
+    """Of all views, where the backbone, or the patches that images are cut into, insist on it."""
+    insists = network.patches.image_size if network.patches else takes.size
+    others = [view for view in _sizes(getattr(data, "recipe", None), makes)[1:] if insists]
+    if not others:
+        return
+    name, kinds = network.structure.backbone, type(getattr(data, "recipe", None)).__name__
+    remedy = (
+        "set --model.network.patches null"
+        if network.patches
+        else "add dynamic_img_size: true to --model.network.backbone_kwargs (vision transformers "
+        "of timm), take a convolutional network"
+    )
+    raise UserError(
+        f"backbone: {name} takes images of {insists} pixels alone, {kinds} makes views of "
+        f"{others[0].size} pixels too: {remedy}, or leave the small views out with "
+        "--data.recipe.num_small 0"
+    )
 
 
 def _passed(stage: Stage, x: Tensor, complaint: str) -> Tensor:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -147,7 +148,8 @@ def _few_samples(data: KeyedDataModule) -> Batch:
             f"look at ({reason})"
         )
     print(f"The data is not at hand ({reason}): for random inputs of {spec.shape} instead.")
-    views = [torch.zeros(2, *spec.shape) for _ in range(data.recipe.num_views)]
+    shapes = [replace(spec, size=size).shape or () for size in data.recipe.sizes(spec.size)]
+    views = [torch.zeros(2, *shape) for shape in shapes]
     return Batch(views, torch.zeros(2, dtype=torch.int64), torch.arange(2))
 
 

@@ -3,6 +3,7 @@
 from blocklearn.criteria.barlow_twins import BarlowTwins
 from blocklearn.criteria.criterion import Criterion, CriterionOutput
 from blocklearn.criteria.simclr import SimCLR
+from blocklearn.criteria.swav import SwAV
 from blocklearn.criteria.vicreg import VICReg
 
-__all__ = ["BarlowTwins", "Criterion", "CriterionOutput", "SimCLR", "VICReg"]
+__all__ = ["BarlowTwins", "Criterion", "CriterionOutput", "SimCLR", "SwAV", "VICReg"]

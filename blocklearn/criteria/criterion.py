@@ -22,7 +22,8 @@ class Criterion(nn.Module):
         width: components of an embedding, for a criterion with weights of its own.
     """
 
-    num_views: int | None = 2  # that it compares; None for any number
+    num_views: int | None = 2  # that it compares; None for any number, from `fewest_views` on
+    fewest_views: int = 1
 
     def __init__(self, width: int | None = None) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from blocklearn.data.images.glyph_views import GlyphViews
 from blocklearn.data.images.image_datamodule import ImageDataModule
 from blocklearn.data.images.image_folder import ImageFolder
 from blocklearn.data.images.image_spec import ImageSpec
+from blocklearn.data.images.multi_crop import MultiCrop
 from blocklearn.data.images.streaming import Streaming
 from blocklearn.data.images.synthetic import Synthetic
 from blocklearn.data.images.torchvision_sets import CIFAR10, CIFAR100, STL10, FashionMNIST
@@ -47,6 +48,7 @@ __all__ = [
     "KeyedDataModule",
     "LibriSpeech",
     "MovingDigits",
+    "MultiCrop",
     "Recording",
     "SingleView",
     "SmallImageViews",

@@ -27,6 +27,10 @@ class ViewRecipe(ABC):
     channels: int = 3
     other_channels: str | None = None
 
+    def sizes(self, size: int | None) -> list[int | None]:
+        """Height and width of each training view; `size` is the data's own."""
+        return [size] * self.num_views
+
     @abstractmethod
     def training_view(self, sample: Any, view: int) -> Tensor:
         """View number `view`, from 0, for pretraining; or a named tuple of tensors that `finish`

@@ -3,10 +3,13 @@
 from blocklearn.criteria.barlow_twins import BarlowTwins
 from blocklearn.criteria.criterion import Criterion
 from blocklearn.criteria.simclr import SimCLR
+from blocklearn.criteria.swav import SwAV
 from blocklearn.criteria.vicreg import VICReg
 from blocklearn.heads.context import Context
 from blocklearn.heads.conv_head import ConvHead
+from blocklearn.heads.dino_head import DINOHead
 from blocklearn.heads.pixel_cnn import PixelCNN
+from blocklearn.heads.plain_projector import PlainProjector
 from blocklearn.heads.pooling import (
     ClassTokenPooling,
     ExpandPooling,
@@ -23,11 +26,13 @@ from blocklearn.objectives.auglocal import AugLocal
 from blocklearn.objectives.auxiliary import AuxiliaryObjective
 from blocklearn.objectives.byol import BYOL
 from blocklearn.objectives.combined import Combined
+from blocklearn.objectives.dino import DINO
 from blocklearn.objectives.frame_supervised import FrameSupervised
 from blocklearn.objectives.infopro import InfoPro
 from blocklearn.objectives.joint_embedding import JointEmbedding
 from blocklearn.objectives.look_ahead import LookAheadEmbedding
 from blocklearn.objectives.masked_reconstruction import MaskedReconstruction
+from blocklearn.objectives.moco import MoCo
 from blocklearn.objectives.momentum_auxiliary import MomentumAuxiliary
 from blocklearn.objectives.objective import (
     LocalBatch,
@@ -36,11 +41,13 @@ from blocklearn.objectives.objective import (
     Published,
 )
 from blocklearn.objectives.patch_infonce import PatchInfoNCE
+from blocklearn.objectives.simsiam import SimSiam
 from blocklearn.objectives.supervised import Supervised
 from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
 
 __all__ = [
     "BYOL",
+    "DINO",
     "AugLocal",
     "AuxiliaryObjective",
     "BarlowTwins",
@@ -49,6 +56,7 @@ __all__ = [
     "Context",
     "ConvHead",
     "Criterion",
+    "DINOHead",
     "ExpandPooling",
     "FrameSupervised",
     "GlobalPooling",
@@ -58,17 +66,21 @@ __all__ = [
     "LocalPooling",
     "LookAheadEmbedding",
     "MaskedReconstruction",
+    "MoCo",
     "MomentumAuxiliary",
     "Objective",
     "ObjectiveOutput",
     "PatchInfoNCE",
     "PixelCNN",
+    "PlainProjector",
     "Pooling",
     "Projector",
     "Published",
     "RecurrentContext",
     "SimCLR",
+    "SimSiam",
     "Supervised",
+    "SwAV",
     "TemporalInfoNCE",
     "TokenDecoder",
     "TokenMeanPooling",

@@ -72,9 +72,11 @@ class JointEmbedding(Objective):
         self.pooling.require(features)
 
     def _require_views(self, num_views: int) -> None:
-        wanted = self.criterion.num_views
-        if wanted not in (None, num_views):
-            words = {1: "one view", 2: "two views"}.get(wanted, f"{wanted} views")
+        wanted, least = self.criterion.num_views, self.criterion.fewest_views
+        if wanted not in (None, num_views) or num_views < least:
+            count = wanted or least
+            words = {1: "one view", 2: "two views"}.get(count, f"{count} views")
+            words += "" if wanted else " or more"
             raise UserError(
                 f"JointEmbedding compares {words}, the data recipe makes {num_views}: change "
                 "--data.recipe or --model.objective"

@@ -66,6 +66,7 @@ class BarlowTwinsViews(ViewRecipe):
             network runs on a GPU. The two differ by PIL's cutting off of decimals after every
             operation, its Gaussian made of box filters, and, seldom, a clipped overshoot of the
             bicubic crop.
+        max_scale: largest part of the image's area that a crop keeps, in (0, 1].
 
     Raises:
         ValueError: for another `colour`.
@@ -83,13 +84,14 @@ class BarlowTwinsViews(ViewRecipe):
         solarise: tuple[float, float] = (0.0, 0.2),
         resize_ratio: float = 256 / 224,
         colour: Literal["host", "device"] = "host",
+        max_scale: float = 1.0,
     ) -> None:
         if colour not in ("host", "device"):
             raise ValueError(f"colour must be host or device, got {colour}")
 
         def crop(bicubic: bool) -> T.RandomResizedCrop:
             mode = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
-            return T.RandomResizedCrop(spec.size, scale=(min_scale, 1.0), interpolation=mode)
+            return T.RandomResizedCrop(spec.size, scale=(min_scale, max_scale), interpolation=mode)
 
         self.size, self.colour, self.flip, self._crop = spec.size, colour, flip, crop(bicubic=True)
         self._to_tensor = finish = ToNormalisedTensor(spec)
