@@ -12,7 +12,7 @@ from lightning.pytorch import seed_everything
 from masked import DECODER, KINDS, LOCO, MERGED, masked_data, masked_network
 from small import OBJECTIVE, same_weights, small_data, small_network, small_trainer, weights
 from sounds import write_librispeech, write_spoken_digits
-from test_configs import METHODS, OVERLAYS, RECIPES, parser
+from test_configs import OVERLAYS, RECIPES, parser
 
 from blocklearn import (
     BarlowTwins,
@@ -39,7 +39,6 @@ from blocklearn.evaluation import FineTune, LinearProbe
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.masks import BlockMask
 from blocklearn.optim.warmup_cosine import ConstantLR
-from blocklearn.runs.run_folder import find_config
 
 ONE_UNIT: dict[str, Any] = {"layers": [1, 1, 1, 1]}
 NARROW_TRANSFORMER = {"embed_dim": 24, "depth": 4, "num_heads": 2}
@@ -136,17 +135,6 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
         data = MovingDigits(frames=4, image_size=16, batch_size=4)
     else:
         data = parts.data if kind == "gim_speech" else small_images(parts)
-    assert_two_steps_move_every_block(parts.model, tmp_path, data)
-
-
-@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
-def test_a_method_on_the_recipe_of_digits_takes_two_steps(path: Path, tmp_path: Path) -> None:
-    seed_everything(0, verbose=False)
-    narrow = {**ONE_UNIT, "channels": [8, 8, 8, 8], "output_stride": 8}
-    files = ["--config", str(find_config("bt_digits.yaml")), "--config", str(path)]
-    changes = [f"--model.network.backbone_kwargs={narrow}", "--model.lr_schedule.warmup_epochs=0"]
-    parts = parser().instantiate(parser().parse_args([*files, *changes]))
-    data = small_data(batch_size=8, num_images=16, image_size=24)
     assert_two_steps_move_every_block(parts.model, tmp_path, data)
 
 

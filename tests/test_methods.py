@@ -1,0 +1,78 @@
+"""Every local method of `configs/methods`, on the recipe of the digits made narrow."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import seed_everything
+from small import StopAt, same_weights, small_data, small_trainer, weights
+from test_configs import METHODS, parser
+from test_every_axis_trains import ONE_UNIT, VIT, assert_two_steps_move_every_block
+
+from blocklearn import BlockwiseModule
+from blocklearn.evaluation.isolation import measure_reach
+from blocklearn.runs.run_folder import find_config
+
+NARROW = {**ONE_UNIT, "channels": [8, 8, 8, 8], "output_stride": 8}
+FAMILIES: dict[str, Any] = {
+    "convnext_atto": {"dims": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+    "vit_tiny_patch16_224": {**VIT["backbone_kwargs"], "embed_dim": 24, "num_heads": 2},
+}
+OVERLAPPING = {"loco"}  # the loss of a block reaches the stage that it shares
+every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+
+
+def method(path: Path, backbone: str = "resnet18", **kwargs: Any) -> BlockwiseModule:
+    seed_everything(0, verbose=False)
+    files = ["--config", str(find_config("bt_digits.yaml")), "--config", str(path)]
+    changes = [
+        f"--model.backbone={backbone}",
+        f"--model.network.backbone_kwargs={kwargs or NARROW}",
+        "--model.lr_schedule.warmup_epochs=0",
+    ]
+    return parser().instantiate(parser().parse_args([*files, *changes])).model
+
+
+def data() -> Any:
+    return small_data(batch_size=8, num_images=16)
+
+
+@every_method
+def test_a_method_takes_two_steps_and_its_losses_stay_in_their_blocks(
+    path: Path, tmp_path: Path
+) -> None:
+    network = method(path)
+    samples = data()
+    samples.setup("fit")
+    rows = measure_reach(network, samples.few_samples(6))
+    reached = [[norm is not None for norm in row.norms] for row in rows]
+    allowed = int(path.stem in OVERLAPPING)
+    for i, row in enumerate(reached):
+        assert row[i]
+        assert not any(row[: max(i - allowed, 0)]), "a loss reaches an earlier block"
+        assert not any(row[i + 1 :]), "a loss reaches a later block"
+    assert_two_steps_move_every_block(network, tmp_path, data())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+@every_method
+def test_a_method_takes_two_steps_on_other_families(path: Path, name: str, tmp_path: Path) -> None:
+    if name.startswith("vit") and path.stem in OVERLAPPING:
+        pytest.skip("a vision transformer has no stages by those names")
+    assert_two_steps_move_every_block(method(path, name, **FAMILIES[name]), tmp_path, data())
+
+
+@pytest.mark.slow
+@every_method
+def test_a_method_goes_on_as_if_it_had_not_been_stopped(path: Path, tmp_path: Path) -> None:
+    def fit(*callbacks: Any, resume: Path | None = None) -> Any:
+        network = method(path)
+        trainer = small_trainer(tmp_path, max_epochs=3, callbacks=list(callbacks))
+        trainer.fit(network, datamodule=data(), ckpt_path=resume, weights_only=True)
+        return weights(network)
+
+    whole, stopped = fit(), tmp_path / "stopped.ckpt"
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(StopAt(3, stopped))
+    assert same_weights(whole, fit(resume=stopped))
