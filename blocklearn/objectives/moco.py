@@ -17,6 +17,11 @@ from blocklearn.objectives.objective import LocalBatch, ObjectiveOutput
 from blocklearn.objectives.taught import Taught
 
 
+def as_wide_then_128(width: int) -> PlainProjector:
+    """The projector of v2 on features of that width."""
+    return PlainProjector(width, [width, 128])
+
+
 class MoCo(Taught):
     """Momentum contrast (arXiv 1911.05722; v2, 2003.04297; v3, 2104.02057), block by block.
 
@@ -65,7 +70,7 @@ class MoCo(Taught):
         self,
         spec: StageSpec,
         pooling: Callable[[StageSpec], Pooling] = GlobalPooling,
-        projector: Callable[[int], nn.Module] = lambda width: PlainProjector(width, [width, 128]),
+        projector: Callable[[int], nn.Module] = as_wide_then_128,
         predictor: Callable[[int], nn.Module] | None = None,
         temperature: float = 0.2,
         queue_size: int = 65536,

@@ -18,6 +18,16 @@ from blocklearn.objectives.joint_embedding import width_of
 from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutput, Published
 
 
+def three_layers(width: int) -> Projector:
+    """The published projector on features of that width."""
+    return Projector(width, [2048, 2048, 2048], last_norm=True)
+
+
+def through_a_quarter(width: int) -> Projector:
+    """The published predictor on projections of that width: through a quarter of it and back."""
+    return Projector(width, [max(width // 4, 1), width])
+
+
 class SimSiam(Objective):
     """Simple Siamese learning (arXiv 2011.10566), block by block.
 
@@ -47,10 +57,8 @@ class SimSiam(Objective):
         self,
         spec: StageSpec,
         pooling: Callable[[StageSpec], Pooling] = GlobalPooling,
-        projector: Callable[[int], Projector] = lambda width: Projector(width, [2048] * 3, True),
-        predictor: Callable[[int], Projector] = lambda width: Projector(
-            width, [max(width // 4, 1), width]
-        ),
+        projector: Callable[[int], Projector] = three_layers,
+        predictor: Callable[[int], Projector] = through_a_quarter,
     ) -> None:
         super().__init__()
         self.pooling = pooling(spec)

@@ -25,7 +25,6 @@ from blocklearn import (
 )
 from blocklearn.blocks.costs import count_costs
 from blocklearn.cli.plan import _few_samples
-from blocklearn.cli.views import draw_views
 from blocklearn.data import BarlowTwinsViews, ImageSpec, MultiCrop
 
 MLP = partial(Projector, widths=[16, 8])
@@ -78,14 +77,15 @@ def test_the_defaults_are_published_and_the_large_views_are_those_of_two_views()
         assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-@pytest.mark.parametrize("recompute", ["cheap", "views"])
+@pytest.mark.parametrize(
+    ("name", "recompute"), [*((name, "cheap") for name in OBJECTIVES), ("dino", "views")]
+)
 def test_views_of_two_sizes_train_every_block(name: str, recompute: Any, tmp_path: Path) -> None:
     network = small_network(
         objective=OBJECTIVES[name],
         backbone_kwargs={"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]},
         recompute=recompute,
-        noise=GaussianNoise(0.25),
+        noise=GaussianNoise(),
         blocks=2,
     )
     before = weights(network)
@@ -104,17 +104,15 @@ def test_data_that_live_on_the_device_make_the_same_sizes() -> None:
     assert [view.shape[-1] for view in batch.views] == [32, 32, 24, 24, 24]
 
 
-def test_costs_and_pictures_are_of_all_views(tmp_path: Path) -> None:
+def test_costs_are_of_all_views_whether_the_data_is_at_hand_or_not() -> None:
     made = data()
     made.setup("fit")
     batch = made.few_samples(4)
     assert [tuple(v.shape) for v in batch.views] == [(4, 3, s, s) for s in (32, 32, 24, 24, 24)]
-    network = small_network(objective=OBJECTIVES["supervised"])
-    large = batch._replace(views=batch.views[:2])
-    every, two = (sum(c.flops for c in count_costs(network, b)) for b in (batch, large))
-    assert two < every < 2.5 * two
-    assert draw_views(made, 2, None, tmp_path / "views.png").stat().st_size > 0
-    made.few_samples = None  # the data is not at hand
+    network = small_network(objective=OBJECTIVES["supervised"], blocks=2)
+    large, both = (batch._replace(views=batch.views[1:end]) for end in (2, 3))
+    one, two = (sum(cost.flops for cost in count_costs(network, b)) for b in (large, both))
+    assert 1.3 * one < two < 1.9 * one  # 24 of 32 pixels
 
     def missing(count: int) -> Any:
         raise OSError("no such folder")
