@@ -184,12 +184,12 @@ def test_a_run_goes_on_from_its_checkpoint_and_is_read_from_it_alone(tmp_path: P
 
 def test_an_imagined_network_is_cut_as_a_real_one() -> None:
     """As the counting of what a step costs builds it."""
-    kwargs = {"layers": [2, 1, 1]}
+    kwargs: dict[str, Any] = {"layers": [2, 1, 1]}
     with imagined_weights():
         network = small_network(
             blocks="balanced:3", backbone="cifar_resnet20", backbone_kwargs=kwargs
         )
-    real = named_blocks("balanced:3", create_backbone("cifar_resnet20", **kwargs))
+    real: Any = named_blocks("balanced:3", create_backbone("cifar_resnet20", **kwargs))
     assert network.structure.blocks == real == [["layer1.0"], ["layer1"], ["layer2", "layer3"]]
     costs = count_costs(network, small_batch(2))
     assert [cost.stages for cost in costs] == ["+".join(block) for block in real]
