@@ -62,12 +62,12 @@ class BlockwiseModule(LightningWalk):
         objective: what every block optimizes; built from the `StageSpec` of its last stage.
         backbone: a model of timm, by name.
         blocks: `per_stage`, `per_unit` (every residual unit), `end_to_end`, a number of blocks of
-            equally many units, `balanced:4` (four whose activations take as equally much memory as
-            can be), or stages by name, `[[layer1], [layer2], [layer3, layer4]]`; with
-            the stem apart `[[stem], [layer1], ...]`, finer `[[layer1.0], [layer1], ...]` (a stage
-            is named by its last module and begins behind the one before), or overlapping
-            `[[layer1, layer2], [layer2, layer3], ...]` (LoCo, arXiv 2008.01342). `[]` is a block
-            with an objective and no stage of its own, on the frozen output of the block before.
+            equally many units, `balanced:4` (four of equal memory), or stages by name, `[[layer1],
+            [layer2], [layer3, layer4]]`; with the stem apart `[[stem], [layer1], ...]`, finer
+            `[[layer1.0], [layer1], ...]` (a stage is named by its last module and begins behind the
+            one before), or overlapping `[[layer1, layer2], [layer2, layer3], ...]` (LoCo, arXiv
+            2008.01342). `[]` is a block with an objective and no stage of its own, on the frozen
+            output of the block before.
         mask: which tokens of a vision transformer are hidden in training, and dropped before the
             first block; all blocks see the same ones. Null for none.
         noise: added to what a block hands on; `all` is Gaussian, 0.25 of the tensor's standard

@@ -19,7 +19,10 @@ from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutp
 from blocklearn.objectives.supervised import Supervised
 from blocklearn.training.contract import LocalBlock
 
-FAR_OUTSIDE = 0.25  # of [0, 1]: another data set's statistics miss it by less
+FAR_OUTSIDE = (
+    0.25  # of [0, 1]; another data set's statistics, or noise in the views, miss it by less
+)
+TOO_MANY = 0.05  # of the pixels so far outside
 
 
 class InfoPro(Objective):
@@ -60,8 +63,8 @@ class InfoPro(Objective):
 
     Raises:
         ValueError: for a value out of range.
-        UserError: for features of sound, and where both weights of a block are 0; with a batch, for
-            pixels far outside [0, 1] and labels out of range.
+        UserError: for features of sound, and where both weights of a block are 0; with a batch,
+            where many pixels are far outside [0, 1], and for labels out of range.
     """
 
     labels = "sample"
@@ -143,12 +146,12 @@ class InfoPro(Objective):
             painted = decoder(features, image.shape[2:])
             with torch.autocast(painted.device.type, enabled=False):
                 sums = sums + _errors(at_least_float32(painted), image)
-        loss, outside, count = sum_over_processes(sums).unbind()
-        if outside > 0:
+        loss, far, count = sum_over_processes(sums).unbind()
+        if far > TOO_MANY * count:
             raise UserError(
-                f"InfoPro: {int(outside)} views of this batch have pixels far outside [0, 1] once "
-                f"mean {self.mean.flatten().tolist()} and std {self.std.flatten().tolist()} are "
-                "taken back; give --model.objective.mean and .std those of the data"
+                f"InfoPro: {float((far / count).detach()):.0%} of the pixels of this batch are far "
+                f"outside [0, 1] once mean {_told(self.mean)} and std {_told(self.std)} are taken "
+                "back; give --model.objective.mean and .std those of the data"
             )
         return loss / count.detach()
 
@@ -227,12 +230,16 @@ def contrast_by_label(
 
 
 def _errors(painted: Tensor, image: Tensor) -> Tensor:
-    """Sums over the samples: of the mean error of their pixels, of those far outside [0, 1], and
-    their number."""
+    """Sums over the samples: of the mean error of their pixels, of the part of them that are far
+    outside [0, 1], and 1."""
     error = binary_cross_entropy_with_logits(painted, image.clamp(0, 1), reduction="none")
-    far = (image - 0.5).abs().flatten(1).amax(dim=1) > 0.5 + FAR_OUTSIDE
-    samples = error.new_tensor(len(image))
-    return torch.stack([error.flatten(1).mean(dim=1).sum(), far.sum(), samples])
+    far = ((image - 0.5).abs() > 0.5 + FAR_OUTSIDE).to(error.dtype)
+    sums = [values.flatten(1).mean(dim=1).sum() for values in (error, far)]
+    return torch.stack([*sums, error.new_tensor(len(image))])
+
+
+def _told(values: Tensor) -> list[float]:
+    return [round(value, 4) for value in values.flatten().tolist()]
 
 
 def _require_sound_values(

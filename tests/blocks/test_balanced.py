@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from small import (
-    OBJECTIVE,
     same_weights,
     small_batch,
     small_data,
@@ -22,8 +21,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from blocklearn import BlockwiseModule, UserError, create_backbone, cut_backbone
 from blocklearn.backbones.families import pieces_of
+from blocklearn.backbones.patches import Patches
 from blocklearn.blocks.balanced import (
     Kept,
+    _shape_of_sample,
     _stage,
     _units,
     block_bytes,
@@ -147,6 +148,26 @@ def test_resnet_110_is_cut_one_unit_behind_the_published_place() -> None:
     assert equal == pytest.approx([5.79, 2.31], abs=0.005)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "shape"),
+    [
+        ("resnet18", {}, (3, 224, 224)),
+        ("resnet18", {"small_stem": True}, (3, 32, 32)),
+        ("gim_resnet34", {"patches": Patches(size=16)}, (3, 16, 16)),
+        ("cifar_resnet20", {}, (3, 32, 32)),
+        ("vit_tiny_patch16_224", {}, (3, PIXELS, PIXELS)),
+        ("gim_speech", {}, (1, 20480)),
+        ("video_vit_tiny", {}, (3, 16, 128, 128)),
+    ],
+)
+def test_bytes_are_those_of_the_size_that_the_backbone_is_for(
+    name: str, changes: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    own = {"small_stem": False, "patches": None, **changes}
+    with torch.device("meta"):
+        assert _shape_of_sample(backbone_of(name), **own) == shape
+
+
 def test_a_run_goes_on_from_its_checkpoint_and_is_read_from_it_alone(tmp_path: Path) -> None:
     network, path = small_network(blocks="balanced:2"), tmp_path / "a.ckpt"
     assert network.structure.blocks == [["layer1"], ["layer2", "layer3", "layer4"]]
@@ -163,15 +184,15 @@ def test_a_run_goes_on_from_its_checkpoint_and_is_read_from_it_alone(tmp_path: P
 
 def test_an_imagined_network_is_cut_as_a_real_one() -> None:
     """As the counting of what a step costs builds it."""
+    kwargs: dict[str, Any] = {"layers": [2, 1, 1]}
     with imagined_weights():
-        network = BlockwiseModule(OBJECTIVE, "resnet18", "balanced:3")
-    assert network.structure.blocks == named_blocks("balanced:3", create_backbone("resnet18"))
+        network = small_network(
+            blocks="balanced:3", backbone="cifar_resnet20", backbone_kwargs=kwargs
+        )
+    real: Any = named_blocks("balanced:3", create_backbone("cifar_resnet20", **kwargs))
+    assert network.structure.blocks == real == [["layer1.0"], ["layer1"], ["layer2", "layer3"]]
     costs = count_costs(network, small_batch(2))
-    assert [cost.stages for cost in costs] == [
-        "layer1.0",
-        "layer1+layer2.0",
-        "layer2+layer3+layer4",
-    ]
+    assert [cost.stages for cost in costs] == ["+".join(block) for block in real]
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,12 @@ def test_under_autocast_losses_are_computed_in_float32() -> None:
 @pytest.mark.parametrize(
     ("changes", "pixels", "label", "complaint"),
     [
-        ({"mean": [0, 0, 0], "std": [1, 1, 1]}, 3, 0, r"6 views .* far outside \[0, 1\] once mean"),
+        (
+            {"mean": [0, 0, 0], "std": [1, 1, 1]},
+            3,
+            0,
+            r"100% of the pixels .* far outside \[0, 1\] once mean",
+        ),
         ({"mean": [0.5], "std": [0.1]}, 3, 0, r"images of 1 channels, got views of \(3, 8, 8\)"),
         ({"label_weights": (1, 1)}, 3, -1, "6 samples of this batch have no label"),
         ({"label_weights": (1, 1), "task": "softmax"}, 3, 5, "labels outside 0 to 2"),
