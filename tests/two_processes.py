@@ -17,12 +17,13 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, seed_everything
 from masked import DECODER, KINDS
 from ranks import run_ranks
-from small import small_data, small_network, small_trainer, weights
+from small import OBJECTIVE, small_data, small_network, small_trainer, weights
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from blocklearn import (
     BYOL,
+    AugLocal,
     BarlowTwins,
     Batch,
     BlockwiseDDPStrategy,
@@ -30,6 +31,8 @@ from blocklearn import (
     ExpandPooling,
     GlobalPooling,
     JointEmbedding,
+    LookAheadEmbedding,
+    MomentumAuxiliary,
     PatchInfoNCE,
     Projector,
     SimCLR,
@@ -126,6 +129,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "one block": {"blocks": "end_to_end"},
     "recomputed": {"recompute": "units"},
     "hidden tokens": {**KINDS["images"], "objective": DECODER, "blocks": 3},
+    "copies of other blocks": {
+        "objective": partial(LookAheadEmbedding, refresh=1, **OBJECTIVE.keywords),
+        "per_block": {
+            "block1": BlockSettings(objective=partial(AugLocal, objective=OBJECTIVE)),
+            "block2": BlockSettings(objective=partial(MomentumAuxiliary, objective=OBJECTIVE)),
+        },
+    },
 }
 
 
