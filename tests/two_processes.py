@@ -17,13 +17,14 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, seed_everything
 from masked import DECODER, KINDS
 from ranks import run_ranks
-from small import small_data, small_network, small_trainer, weights
+from small import OBJECTIVE, small_data, small_network, small_trainer, weights
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from blocklearn import (
     BYOL,
     DINO,
+    AugLocal,
     BarlowTwins,
     Batch,
     BlockwiseDDPStrategy,
@@ -33,7 +34,9 @@ from blocklearn import (
     GlobalPooling,
     InfoPro,
     JointEmbedding,
+    LookAheadEmbedding,
     MoCo,
+    MomentumAuxiliary,
     PatchInfoNCE,
     Projector,
     SimCLR,
@@ -148,6 +151,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "one block": {"blocks": "end_to_end"},
     "recomputed": {"recompute": "units"},
     "hidden tokens": {**KINDS["images"], "objective": DECODER, "blocks": 3},
+    "copies of other blocks": {
+        "objective": partial(LookAheadEmbedding, refresh=1, **OBJECTIVE.keywords),
+        "per_block": {
+            "block1": BlockSettings(objective=partial(AugLocal, objective=OBJECTIVE)),
+            "block2": BlockSettings(objective=partial(MomentumAuxiliary, objective=OBJECTIVE)),
+        },
+    },
 }
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Callback, seed_everything
 from small import (
     OBJECTIVE,
     StopAt,
@@ -125,12 +125,8 @@ def test_no_loss_reaches_another_blocks_projector_and_all_that_learns_is_reached
 
 
 def test_the_copies_are_the_last_projector_as_it_was_at_every_third_batch(tmp_path: Path) -> None:
-    class Note(Exception):
-        pass
 
     seen: list[dict[str, Tensor]] = []
-
-    from lightning.pytorch import Callback
 
     class Record(Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
@@ -145,9 +141,7 @@ def test_the_copies_are_the_last_projector_as_it_was_at_every_third_batch(tmp_pa
     assert not same_weights(last, seen[5])
 
 
-def test_with_gradients_of_several_batches_an_update_refreshes_where_it_passes_a_third_batch() -> (
-    None
-):
+def test_an_update_from_several_batches_refreshes_where_it_passes_a_third_one() -> None:
     network = ahead(partial(AHEAD, refresh=3))
     objective = network.walked[0].objective
     refreshed: list[int] = []
