@@ -16,9 +16,18 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from masked import DECODER, KINDS, masked_data
 from ranks import run_ranks
-from small import small_data, small_network, small_trainer, weights
+from small import OBJECTIVE, small_data, small_network, small_trainer, weights
 
-from blocklearn import BlockParallelStrategy, BlockSettings, Patches, PatchInfoNCE, Supervised
+from blocklearn import (
+    AugLocal,
+    BlockParallelStrategy,
+    BlockSettings,
+    MoCo,
+    Patches,
+    PatchInfoNCE,
+    PlainProjector,
+    Supervised,
+)
 from blocklearn.blocks.noise import GaussianNoise
 from blocklearn.callbacks.last_checkpoint import LastCheckpoint
 from blocklearn.optim.warmup_cosine import ConstantLR
@@ -32,6 +41,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "patches": Patches(grid=3, size=16),
     },
     "supervised": {"objective": partial(Supervised, num_classes=8)},
+    "auglocal": {"objective": partial(AugLocal, objective=OBJECTIVE)},
+    "moco": {
+        "objective": partial(MoCo, projector=partial(PlainProjector, widths=[8, 4]), queue_size=12)
+    },
     "stops early": {"per_block": {"block1": BlockSettings(stop_epoch=1)}},
     "without noise": {},
     "accumulated": {"accumulate_batches": 3, "lr_schedule": ConstantLR()},

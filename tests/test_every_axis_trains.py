@@ -125,10 +125,9 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     kwargs = OWN_ENCODERS.get(kind, ONE_UNIT) | {name: published[name] for name in kept}
     changes = [f"--model.network.backbone_kwargs={kwargs}"]
     changes += ["--model.lr_schedule.warmup_epochs=0"] if "ConstantLR" not in text else []
-    changes += [f"--model.objective.{narrow}" for part, narrow in NARROW.items() if part in text]
-    behind = "objective." if "objective" in model["objective"]["init_args"] else ""
-    narrow = f"--model.objective.{behind}projector.widths=[8, 8]"
-    changes += [narrow] if "projector" in text else []
+    behind = "objective." if "objective" in model["objective"].get("init_args", {}) else ""
+    narrowed = [narrow for part, narrow in NARROW.items() if part in text]
+    changes += [f"--model.objective.{behind}{narrow}" for narrow in narrowed]
     if kind == "gim_speech":
         write = (
             write_librispeech
