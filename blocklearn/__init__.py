@@ -23,6 +23,7 @@ _HOME = {
     "BlockSettings": "blocklearn.blocks.settings",
     "BlockwiseModule": "blocklearn.blocks.blockwise",
     "BYOL": "blocklearn.objectives.byol",
+    "CLAPP": "blocklearn.objectives.clapp",
     "ClassTokenPooling": "blocklearn.heads.pooling",
     "Combined": "blocklearn.objectives.combined",
     "ConstantLR": "blocklearn.optim.warmup_cosine",

@@ -22,6 +22,7 @@ from blocklearn.heads.token_decoder import TokenDecoder
 from blocklearn.objectives.auglocal import AugLocal
 from blocklearn.objectives.auxiliary import AuxiliaryObjective
 from blocklearn.objectives.byol import BYOL
+from blocklearn.objectives.clapp import CLAPP
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised
 from blocklearn.objectives.infopro import InfoPro
@@ -41,6 +42,7 @@ from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
 
 __all__ = [
     "BYOL",
+    "CLAPP",
     "AugLocal",
     "AuxiliaryObjective",
     "BarlowTwins",
