@@ -44,6 +44,7 @@ from blocklearn.masks.tube_mask import TubeMask as TubeMask
 from blocklearn.metrics.rank_me import RankMe as RankMe
 from blocklearn.objectives.auglocal import AugLocal as AugLocal
 from blocklearn.objectives.byol import BYOL as BYOL
+from blocklearn.objectives.clapp import CLAPP as CLAPP
 from blocklearn.objectives.combined import Combined as Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised as FrameSupervised
 from blocklearn.objectives.infopro import InfoPro as InfoPro

@@ -52,7 +52,9 @@ class PatchPrediction(Objective):
                 f"each once, got {steps}, {skip} and {directions}"
             )
         if spec.layout.is_sound:
-            raise UserError(f"{name} predicts images, {spec.name} makes sound: take TemporalInfoNCE")
+            raise UserError(
+                f"{name} predicts images, {spec.name} makes sound: take TemporalInfoNCE"
+            )
         self.spec, self.steps, self.skip, self.grid = spec, steps, skip, grid
         self.directions = tuple(directions)
         if spec.patch_grid > 1 or grid:
