@@ -23,6 +23,7 @@ from blocklearn.objectives.auglocal import AugLocal
 from blocklearn.objectives.auxiliary import AuxiliaryObjective
 from blocklearn.objectives.byol import BYOL
 from blocklearn.objectives.clapp import CLAPP
+from blocklearn.objectives.clapp_pp import CLAPPPlusPlus
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.frame_supervised import FrameSupervised
 from blocklearn.objectives.infopro import InfoPro
@@ -46,6 +47,7 @@ __all__ = [
     "AugLocal",
     "AuxiliaryObjective",
     "BarlowTwins",
+    "CLAPPPlusPlus",
     "ClassTokenPooling",
     "Combined",
     "Context",

@@ -17,8 +17,8 @@ def require_one_process(execution: str, strategy: Any) -> None:
     """
     if isinstance(strategy, BlockParallelStrategy) or world_size() > 1:
         raise UserError(
-            f"execution: {execution} lets gradients cross the borders between blocks, so it runs in "
-            "one process: leave --trainer.strategy alone and give --trainer.devices 1, or leave "
+            f"execution: {execution} lets gradients cross the borders between blocks, so it runs "
+            "in one process: leave --trainer.strategy alone and give --trainer.devices 1, or leave "
             "--model.execution out"
         )
 
@@ -38,11 +38,11 @@ def require_joinable(
     """
     if any(block.lends for block in blocks):
         raise UserError(
-            f"execution: {execution} trains the network as one chain, and these blocks share stages: "
-            "give --model.blocks without overlap, or leave --model.execution out"
+            f"execution: {execution} trains the network as one chain, and these blocks share "
+            "stages: give --model.blocks without overlap, or leave --model.execution out"
         )
     if len(set(windows)) > 1:
         raise UserError(
-            f"execution: {execution} trains all blocks at once, and they learn from different batches: "
-            "take the schedule SimultaneousSchedule and the same stop_epoch"
+            f"execution: {execution} trains all blocks at once, and they learn from different "
+            "batches: take the schedule SimultaneousSchedule and the same stop_epoch"
         )
