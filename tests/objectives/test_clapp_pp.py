@@ -77,8 +77,8 @@ def test_what_it_cannot_learn_from_is_refused() -> None:
 
 
 BACKBONES: dict[str, dict[str, Any]] = {
-    "resnet18": {"layers": [1, 1], "channels": [8, 8]},
-    "convnext_atto": {"depths": [1, 1], "dims": [8, 8]},
+    "resnet18": {"layers": [1] * 4, "channels": [8] * 4, "output_stride": 8},
+    "convnext_atto": {"depths": [1] * 4, "dims": [8] * 4, "output_stride": 8},
     "vit_tiny_patch16_224": {
         "img_size": 32,
         "patch_size": 8,

@@ -113,6 +113,20 @@ def test_the_last_loss_reaches_all_stages_and_no_objective_before() -> None:
         assert all(p.grad is None for p in block.objective.parameters())
 
 
+def test_a_loss_that_is_no_number_updates_no_block(tmp_path: Path) -> None:
+    network = small_network(execution=EveryNthEndToEnd(1), non_finite="skip")
+    last = network.walked[-1].objective
+    forward = last.forward
+    last.forward = lambda local: forward(local)._replace(  # pyright: ignore
+        loss=forward(local).loss * float("nan")
+    )
+    before = weights_of(network)
+    trainer = small_trainer(tmp_path, max_epochs=-1, max_steps=2)
+    trainer.fit(network, datamodule=small_data())
+    assert network.watch.skipped == {f"block{number}": 2 for number in range(1, 5)}
+    assert same_weights(before, weights_of(network))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
