@@ -47,6 +47,8 @@ from blocklearn.masks.tube_mask import TubeMask as TubeMask
 from blocklearn.metrics.rank_me import RankMe as RankMe
 from blocklearn.objectives.auglocal import AugLocal as AugLocal
 from blocklearn.objectives.byol import BYOL as BYOL
+from blocklearn.objectives.clapp import CLAPP as CLAPP
+from blocklearn.objectives.clapp_pp import CLAPPPlusPlus as CLAPPPlusPlus
 from blocklearn.objectives.combined import Combined as Combined
 from blocklearn.objectives.dino import DINO as DINO
 from blocklearn.objectives.frame_supervised import FrameSupervised as FrameSupervised
@@ -67,6 +69,7 @@ from blocklearn.optim.lars import LARS as LARS
 from blocklearn.optim.warmup_cosine import ConstantLR as ConstantLR
 from blocklearn.optim.warmup_cosine import WarmupCosine as WarmupCosine
 from blocklearn.runs.evaluate import evaluate as evaluate
+from blocklearn.training.mixed_execution import EveryNthEndToEnd as EveryNthEndToEnd
 from blocklearn.training.schedule import Sequential as Sequential
 from blocklearn.training.schedule import SequentialSchedule as SequentialSchedule
 from blocklearn.training.schedule import Simultaneous as Simultaneous

@@ -48,6 +48,7 @@ OWN_ENCODERS: dict[str, dict[str, Any]] = {
         "channels": [8, 8, 8],
     },  # in NHWC, oneDNN's AVX2 kernels overrun on 4
     "cifar_resnet": {"layers": [2, 1, 1], "channels": [8, 8, 8]},
+    "clapp_vgg": {"widths": [8] * 6},
     "gim_speech": {"channels": 8},
     "vit_": {"img_size": 32, "patch_size": 8, **NARROW_TRANSFORMER},
     "video_vit_": {

@@ -115,7 +115,8 @@ class Block(LightningWalk):
         optimizer.
 
         Args:
-            carried: the images, or what the block before handed on; cut off from any graph here.
+            carried: the images, or what the block before handed on; cut off from any graph here,
+                but where it comes from `chain`.
             batch: the batch they come from.
             clock: when; noise, dropout and the objective's draws depend on its keys, on block and
                 view. Where there are several processes each draws for its own samples, but an
@@ -133,15 +134,26 @@ class Block(LightningWalk):
         local, features = self._local_batch(carried, batch, clock._replace(learning=False))
         return Carried(features.hand_over(), cut_off(self.objective.hand_on(local)))
 
+    def chain(self, carried: Carried, batch: Batch, clock: Clock = STANDING) -> Carried:
+        """What the next block gets where the loss of a later block trains this one too: without a
+        loss, and with the graph that made it. The objective's weights are not in that graph."""
+        with keyed_randomness(*clock.keys, self.index, OBJECTIVE_STREAM):
+            local, features = self._local_batch(carried, batch, clock)
+            views = list(features)
+            with torch.no_grad():
+                extras = self.objective.hand_on(local)
+        return Carried(views, cut_off(extras), joined=True)
+
     def _local_batch(
         self, carried: Carried, batch: Batch, clock: Clock
     ) -> tuple[LocalBatch, LazyViews]:
         keys = (*clock.keys, clock.rank) if clock.rank and clock.keys else clock.keys
         inputs = [view.detach() for view in carried.views]
+        entering = carried.views if carried.joined else inputs
 
         def make(number: int) -> ViewFeatures:
             visible = batch.visible[number] if batch.visible else None
-            return self._features(inputs, number, keys, visible)
+            return self._features(entering, number, keys, visible)
 
         features = LazyViews(make, len(inputs))
         return LocalBatch(features, batch, inputs, cut_off(carried.extras), clock), features

@@ -25,6 +25,8 @@ from blocklearn.heads.token_decoder import TokenDecoder
 from blocklearn.objectives.auglocal import AugLocal
 from blocklearn.objectives.auxiliary import AuxiliaryObjective
 from blocklearn.objectives.byol import BYOL
+from blocklearn.objectives.clapp import CLAPP
+from blocklearn.objectives.clapp_pp import CLAPPPlusPlus
 from blocklearn.objectives.combined import Combined
 from blocklearn.objectives.dino import DINO
 from blocklearn.objectives.frame_supervised import FrameSupervised
@@ -47,10 +49,12 @@ from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
 
 __all__ = [
     "BYOL",
+    "CLAPP",
     "DINO",
     "AugLocal",
     "AuxiliaryObjective",
     "BarlowTwins",
+    "CLAPPPlusPlus",
     "ClassTokenPooling",
     "Combined",
     "Context",

@@ -1,23 +1,20 @@
 """InfoNCE over the patches of an image: predict those further down from those above."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, linear
+from torch.nn.functional import linear
 
 from blocklearn.backbones.stage import StageSpec
 from blocklearn.distributed.collectives import first_row, gather_batch
-from blocklearn.errors import UserError
 from blocklearn.heads.context import Context
 from blocklearn.objectives.infonce import Contrast, contrast, own_generator, summarise
-from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutput, Published
+from blocklearn.objectives.objective import LocalBatch, ObjectiveOutput, Published
+from blocklearn.objectives.patch_prediction import Direction, PatchPrediction, as_rows, turn
 
-Direction = Literal["down", "up", "right", "left"]
 
-
-class PatchInfoNCE(Objective):
+class PatchInfoNCE(PatchPrediction):
     """InfoNCE of Greedy InfoMax on images (arXiv 1905.11786, released code).
 
     The features are a grid of vectors: the mean of every patch where `--model.network.patches` cuts
@@ -69,49 +66,24 @@ class PatchInfoNCE(Objective):
         context: Callable[[int], Context] | None = None,
         gather: bool = False,
     ) -> None:
-        super().__init__()
-        if grid is not None and grid < 2:
+        super().__init__(spec, steps, skip, directions, grid)
+        if negatives < 1:
             raise ValueError(
-                f"PatchInfoNCE needs a grid of at least 2 cells per side, or null, got {grid}"
+                f"PatchInfoNCE needs steps >= 1, skip >= 0, negatives >= 1, got {steps}, {skip} "
+                f"and {negatives}"
             )
-        unknown = set(directions) - set(get_args(Direction))
-        if (
-            steps < 1
-            or skip < 0
-            or negatives < 1
-            or unknown
-            or not 0 < len(set(directions)) == len(directions)
-        ):
-            raise ValueError(
-                "PatchInfoNCE needs steps >= 1, skip >= 0, negatives >= 1 and directions of "
-                f"{get_args(Direction)}, each once, got {steps}, {skip}, {negatives} and "
-                f"{directions}"
-            )
-        if spec.layout.is_sound:
-            raise UserError(
-                f"PatchInfoNCE predicts images, {spec.name} makes sound: take TemporalInfoNCE"
-            )
-        self.spec, self.steps, self.skip, self.negatives = spec, steps, skip, negatives
-        self.grid, self.gather = grid, gather
-        if spec.patch_grid > 1 or grid:
-            self._require_rows(spec.patch_grid if spec.patch_grid > 1 else grid or 0)
+        self.negatives, self.gather = negatives, gather
         self.context = context(spec.channels) if context else None
         if self.context:
             self.context.require("map")
-        width = self.context.out_channels if self.context else spec.channels
-        self.predictors = nn.ModuleDict(
-            {
-                direction: nn.Linear(spec.channels, steps * width, bias=False)
-                for direction in directions
-            }
-        )
+        self.predict_with(self.context.out_channels if self.context else spec.channels)
 
     def forward(self, local: LocalBatch) -> ObjectiveOutput:
         """One view or more, each `(B * patches, C, h, w)` or a map; with several the loss is their
         mean."""
         return summarise(
             [
-                self._predict(turn(self._grid_of(view), direction), predictor)
+                self._predict(turn(self.grid_of(view), direction), predictor)
                 for view in local.features
                 for direction, predictor in self.predictors.items()
             ]
@@ -124,39 +96,10 @@ class PatchInfoNCE(Objective):
             return ()
 
         def mean(features: Tensor) -> Tensor:
-            grid = turn(self._grid_of(features), next(iter(self.predictors)))
+            grid = turn(self.grid_of(features), next(iter(self.predictors)))
             return context(grid).mean(dim=(2, 3))
 
         return [Published("context", context.out_channels, context, mean)]
-
-    def require_views(self, features: Tensor, num_views: int) -> None:
-        """Refuse a map with too few positions for grid or steps; reported before training. Any
-        number of views will do."""
-        height, width = self.spec.as_map(features).shape[2:]
-        if self.grid and self.spec.patch_grid == 1 and self.grid > min(height, width):
-            raise UserError(
-                f"PatchInfoNCE: {self.spec.name} has a map of {height} x {width} positions, not "
-                f"{self.grid} a side; lower grid"
-            )
-        grid = self._grid_of(features)
-        for direction in self.predictors:
-            self._require_rows(turn(grid, direction).shape[2])
-
-    def _require_rows(self, rows: int) -> None:
-        if self.steps + self.skip >= rows:
-            raise UserError(
-                f"PatchInfoNCE: {self.spec.name} has a grid of {rows} rows, so at most "
-                f"{max(rows - 1 - self.skip, 0)} steps with skip {self.skip}; lower steps or make "
-                "the grid finer"
-            )
-
-    def _grid_of(self, view: Tensor) -> Tensor:
-        grid = self.spec.as_map(view)
-        return (
-            adaptive_avg_pool2d(grid, self.grid)
-            if self.grid and self.spec.patch_grid == 1
-            else grid
-        )
 
     def _predict(self, z: Tensor, predictor: nn.Module) -> list[Contrast]:
         """The steps of one direction; `z` is turned so that it is down."""
@@ -187,15 +130,3 @@ class PatchInfoNCE(Objective):
             f"steps={self.steps}, skip={self.skip}, negatives={self.negatives}, "
             f"directions={list(self.predictors)}"
         )
-
-
-def turn(grid: Tensor, direction: str) -> Tensor:
-    """`(B, C, H, W)` turned so that the direction becomes down."""
-    if direction in ("right", "left"):
-        grid = grid.transpose(2, 3)
-    return grid.flip(2) if direction in ("up", "left") else grid
-
-
-def as_rows(grid: Tensor) -> Tensor:
-    """`(B, C, H, W)` to `(B * H * W, C)`."""
-    return grid.permute(0, 2, 3, 1).flatten(0, 2)

@@ -45,15 +45,18 @@ STANDING = Clock(learning=False)  # outside of a run
 
 @dataclass(frozen=True)
 class Carried:
-    """What crosses a border between two blocks, cut off from every graph.
+    """What crosses a border between two blocks, cut off from every graph but where it is `joined`.
 
     Attributes:
         views: the images, or the features of the block before, one tensor per view.
         extras: what the objective of the block before hands on by name: a mask, a teacher's output.
+        joined: whether the views keep their graph all the same, since this batch is learned end to
+            end (`LocalBlock.chain`).
     """
 
     views: Sequence[Tensor]
     extras: Mapping[str, Any] = field(default_factory=dict)
+    joined: bool = False
 
 
 class BlockOutput(NamedTuple):
@@ -114,6 +117,7 @@ class LocalBlock(Protocol):
 
     def local_step(self, carried: Carried, batch: Batch, clock: Clock = ...) -> BlockOutput: ...
     def pass_on(self, carried: Carried, batch: Batch, clock: Clock = ...) -> Carried: ...
+    def chain(self, carried: Carried, batch: Batch, clock: Clock = ...) -> Carried: ...
     def train(self, mode: bool = True) -> Any: ...
     def zero_grad(self, set_to_none: bool = True) -> None: ...
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...

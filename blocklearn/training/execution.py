@@ -13,7 +13,14 @@ Steps = Generator[tuple[Learner, BlockOutput], None, Carried | None]
 
 class Execution(ABC):
     """Subclass it and write `run`. Since no gradient crosses a border, any order in which every
-    block gets the output of the block before gives the same weights."""
+    block gets the output of the block before gives the same weights.
+
+    Attributes:
+        crosses_borders: whether it lets gradients cross a border all the same. All blocks then have
+            to learn from the same batches, in one process, and to share no stages.
+    """
+
+    crosses_borders: bool = False
 
     @abstractmethod
     def run(

@@ -67,10 +67,7 @@ class Learner:
 
     def learn(self, carried: Carried, batch: Batch, clock: Clock) -> BlockOutput:
         """The local step and its backward pass; the gradients wait for `update`."""
-        progress = clock.step - self.window.start
-        self.rule.set_lr(self.optimizer, progress, self.steps_per_epoch, len(self.window))
-        if self.watch.policy == "skip" and not self.statistics:
-            self.statistics = keep(self.block.buffers())
+        self._begin(clock)
         output = (self.replica or self.block).local_step(carried, batch, clock)
         self._backward(output.loss, clock)
         return output
@@ -78,6 +75,17 @@ class Learner:
     def pass_on(self, carried: Carried, batch: Batch, clock: Clock) -> Carried:
         """What a block that does not learn hands on: no loss, no graph."""
         return self.block.pass_on(carried, batch, clock)
+
+    def chain(self, carried: Carried, batch: Batch, clock: Clock) -> Carried:
+        """What the block hands on with its graph, where the loss of a later block makes its
+        gradients; they wait for `update`."""
+        self._begin(clock)
+        return self.block.chain(carried, batch, clock)
+
+    def share_fate(self, other: "Learner") -> None:
+        """Drop this block's update where the other's loss, which was its own too, is dropped."""
+        if self.watch.is_bad(other.block.name):
+            spoil([p for p in self.block.parameters() if p.requires_grad])
 
     def update(self, clock: Clock) -> None:
         """Step the optimizer, where this batch ends a group of accumulated ones, and tell the
@@ -100,6 +108,12 @@ class Learner:
     def lr(self) -> float:
         """The learning rate of the last batch."""
         return self.optimizer.param_groups[0]["lr"]
+
+    def _begin(self, clock: Clock) -> None:
+        progress = clock.step - self.window.start
+        self.rule.set_lr(self.optimizer, progress, self.steps_per_epoch, len(self.window))
+        if self.watch.policy == "skip" and not self.statistics:
+            self.statistics = keep(self.block.buffers())
 
     def _backward(self, loss: Tensor, clock: Clock) -> None:
         name, weight = self.block.name, self.block.settings.loss_weight

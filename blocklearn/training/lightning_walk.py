@@ -266,6 +266,7 @@ class LightningWalk(MaskedWalk):
         self._place, self._unfinished = None, ()
         windows = [learner.window for learner in self.learners]
         require_shared_batches(self.walked, windows)
+        self.require_joinable(windows)
         if not trainer.fast_dev_run:
             require_in_time(self.walked, windows, trainer.callbacks, self._rhythm)
         shortest = min(trainer.num_training_batches, self.total_steps)

@@ -13,6 +13,7 @@ from blocklearn.training.across_ranks import AcrossRanks
 from blocklearn.training.block_parts import BlockParts
 from blocklearn.training.contract import LocalBlock
 from blocklearn.training.execution import Execution, InTurn
+from blocklearn.training.joined import require_joinable, require_one_process
 from blocklearn.training.learner import Replica
 from blocklearn.training.schedule import Schedule
 
@@ -40,12 +41,19 @@ class PlacedWalk(LightningModule):
         """When a run begins: choose how the blocks are run under its strategy."""
         strategy: Any = self.trainer.strategy
         self.across, self.chosen = None, self.execution
+        if self.execution.crosses_borders:
+            require_one_process(type(self.execution).__name__, strategy)
         if isinstance(strategy, BlockwiseDDPStrategy) and world_size() > 1:
             lagging = type(self.execution) is InTurn  # whose order we know
             self.chosen = InTurn(lag=1) if lagging else self.execution
         if isinstance(strategy, BlockParallelStrategy):
             self.across = AcrossRanks(self.trainer, strategy, self.chosen)
             self.chosen = self.across.execution
+
+    def require_joinable(self, windows: Sequence[range]) -> None:
+        """Refuse blocks that this execution cannot train, by the batches from which each learns."""
+        if self.execution.crosses_borders:
+            require_joinable(type(self.execution).__name__, self.walked, windows)
 
     def replica(self, block: LocalBlock) -> Replica | None:
         """What averages a block's gradients over several processes."""
