@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from blocklearn import (
     BYOL,
+    LPL,
     BarlowTwins,
     Batch,
     BlockwiseDDPStrategy,
@@ -30,10 +31,13 @@ from blocklearn import (
     ExpandPooling,
     GlobalPooling,
     JointEmbedding,
+    MLPSRPooling,
     PatchInfoNCE,
+    PredSim,
     Projector,
     SimCLR,
     StageSpec,
+    SupCon,
     Supervised,
     TemporalInfoNCE,
     UserError,
@@ -63,6 +67,8 @@ CRITERIA: dict[str, Callable[[], nn.Module]] = {
     "barlow_twins_published": partial(BarlowTwins, published_gradient=True),
     "barlow_twins_published_gram": partial(BarlowTwins, published_gradient=True, form="gram"),
     "simclr": SimCLR,
+    "supcon": SupCon,
+    "lpl": LPL,
     "vicreg": VICReg,
     "vicreg_gram": partial(VICReg, form="gram"),
 }
@@ -103,6 +109,10 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
         projector=partial(Projector, widths=[6, 5]),
         predictor=partial(Projector, widths=[6, 5]),
     ),
+    "supcon": partial(EMBEDDING, criterion=SupCon),
+    "predsim": partial(PredSim, num_classes=3),
+    "predsim without labels": partial(PredSim, labels=False),
+    "mlp-sr": partial(Supervised, num_classes=3, pooling=MLPSRPooling),
     "combined": partial(
         Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]
     ),

@@ -2,9 +2,14 @@
 
 from blocklearn.criteria.barlow_twins import BarlowTwins
 from blocklearn.criteria.criterion import Criterion
+from blocklearn.criteria.lpl import LPL
 from blocklearn.criteria.simclr import SimCLR
+from blocklearn.criteria.supcon import SupCon
 from blocklearn.criteria.vicreg import VICReg
+from blocklearn.heads.bounded_pooling import BoundedPooling
 from blocklearn.heads.context import Context
+from blocklearn.heads.mlp_sr import MLPSRPooling
+from blocklearn.heads.no_projector import NoProjector
 from blocklearn.heads.pixel_cnn import PixelCNN
 from blocklearn.heads.pooling import (
     ClassTokenPooling,
@@ -30,12 +35,15 @@ from blocklearn.objectives.objective import (
     Published,
 )
 from blocklearn.objectives.patch_infonce import PatchInfoNCE
+from blocklearn.objectives.predsim import PredSim
 from blocklearn.objectives.supervised import Supervised
 from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
 
 __all__ = [
     "BYOL",
+    "LPL",
     "BarlowTwins",
+    "BoundedPooling",
     "ClassTokenPooling",
     "Combined",
     "Context",
@@ -46,16 +54,20 @@ __all__ = [
     "JointEmbedding",
     "LocalBatch",
     "LocalPooling",
+    "MLPSRPooling",
     "MaskedReconstruction",
+    "NoProjector",
     "Objective",
     "ObjectiveOutput",
     "PatchInfoNCE",
     "PixelCNN",
     "Pooling",
+    "PredSim",
     "Projector",
     "Published",
     "RecurrentContext",
     "SimCLR",
+    "SupCon",
     "Supervised",
     "TemporalInfoNCE",
     "TokenDecoder",
