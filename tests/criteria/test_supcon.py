@@ -54,6 +54,7 @@ def test_a_batch_without_positives_costs_nothing() -> None:
     loss = SupCon()([z], torch.tensor([0, 1, -1])).loss
     loss.backward()
     assert float(loss.detach()) == 0
+    assert z.grad is not None
     assert not z.grad.any()
 
 
