@@ -15,6 +15,7 @@ from sounds import write_librispeech, write_spoken_digits
 from test_configs import METHODS, OVERLAYS, RECIPES, parser
 
 from blocklearn import (
+    LPL,
     BarlowTwins,
     BlockwiseModule,
     ClassTokenPooling,
@@ -23,11 +24,13 @@ from blocklearn import (
     GlobalPooling,
     JointEmbedding,
     LocalPooling,
+    MLPSRPooling,
     Projector,
     RecurrentContext,
     SequentialSchedule,
     SimCLR,
     SimultaneousSchedule,
+    SupCon,
     Supervised,
     TemporalInfoNCE,
     TokenMeanPooling,
@@ -50,6 +53,7 @@ OWN_ENCODERS: dict[str, dict[str, Any]] = {
     },  # in NHWC, oneDNN's AVX2 kernels overrun on 4
     "cifar_resnet": {"layers": [2, 1, 1], "channels": [8, 8, 8]},
     "gim_speech": {"channels": 8},
+    "vgg": {"mlp_ratio": 0.01},
     "vit_": {"img_size": 32, "patch_size": 8, **NARROW_TRANSFORMER},
     "video_vit_": {
         "frames": 4,
@@ -119,7 +123,11 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     )
     changes = [f"--model.network.backbone_kwargs={kwargs}"]
     changes += ["--model.lr_schedule.warmup_epochs=0"] if "ConstantLR" not in text else []
-    changes += ["--model.objective.projector.widths=[8, 8]"] if "projector" in text else []
+    changes += (
+        ["--model.objective.projector.widths=[8, 8]"]
+        if "projector:" in text and "NoProjector" not in text
+        else []
+    )
     if kind == "gim_speech":
         write = (
             write_librispeech
@@ -183,7 +191,9 @@ def test_a_family_takes_two_steps(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "criterion", [BarlowTwins(), SimCLR(), VICReg()], ids=lambda c: type(c).__name__
+    "criterion",
+    [BarlowTwins(), LPL(), SimCLR(), SupCon(), VICReg()],
+    ids=lambda c: type(c).__name__,
 )
 def test_a_criterion_takes_two_steps(criterion: Any, tmp_path: Path) -> None:
     assert_two_steps_move_every_block(
@@ -238,6 +248,8 @@ def test_labels_train_speech(blocks: Any, tmp_path: Path) -> None:
 POOLINGS = {
     "global": (GlobalPooling, {}),
     "local": (LocalPooling, {}),
+    "mlp-sr": (MLPSRPooling, {}),
+    "mlp-sr on tokens": (MLPSRPooling, VIT),
     "two_layer": (partial(TwoLayerPooling, width=12, grid=2), {}),
     "expand 1": (partial(ExpandPooling, width=12), {}),
     "expand 3": (partial(ExpandPooling, width=12, kernel_size=3), {}),

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from blocklearn import (
     BYOL,
+    LPL,
     BarlowTwins,
     Batch,
     BlockwiseDDPStrategy,
@@ -31,10 +32,13 @@ from blocklearn import (
     GlobalPooling,
     InfoPro,
     JointEmbedding,
+    MLPSRPooling,
     PatchInfoNCE,
+    PredSim,
     Projector,
     SimCLR,
     StageSpec,
+    SupCon,
     Supervised,
     TemporalInfoNCE,
     UserError,
@@ -64,6 +68,8 @@ CRITERIA: dict[str, Callable[[], nn.Module]] = {
     "barlow_twins_published": partial(BarlowTwins, published_gradient=True),
     "barlow_twins_published_gram": partial(BarlowTwins, published_gradient=True, form="gram"),
     "simclr": SimCLR,
+    "supcon": SupCon,
+    "lpl": LPL,
     "vicreg": VICReg,
     "vicreg_gram": partial(VICReg, form="gram"),
 }
@@ -113,6 +119,10 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
         mean=[0.5] * 3,
         std=[0.1] * 3,
     ),
+    "supcon": partial(EMBEDDING, criterion=SupCon),
+    "predsim": partial(PredSim, num_classes=3),
+    "predsim without labels": partial(PredSim, labels=False),
+    "mlp-sr": partial(Supervised, num_classes=3, pooling=MLPSRPooling),
     "combined": partial(
         Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]
     ),

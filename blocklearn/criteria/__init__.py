@@ -2,7 +2,9 @@
 
 from blocklearn.criteria.barlow_twins import BarlowTwins
 from blocklearn.criteria.criterion import Criterion, CriterionOutput
+from blocklearn.criteria.lpl import LPL
 from blocklearn.criteria.simclr import SimCLR
+from blocklearn.criteria.supcon import SupCon
 from blocklearn.criteria.vicreg import VICReg
 
-__all__ = ["BarlowTwins", "Criterion", "CriterionOutput", "SimCLR", "VICReg"]
+__all__ = ["LPL", "BarlowTwins", "Criterion", "CriterionOutput", "SimCLR", "SupCon", "VICReg"]

@@ -2,10 +2,15 @@
 
 from blocklearn.criteria.barlow_twins import BarlowTwins
 from blocklearn.criteria.criterion import Criterion
+from blocklearn.criteria.lpl import LPL
 from blocklearn.criteria.simclr import SimCLR
+from blocklearn.criteria.supcon import SupCon
 from blocklearn.criteria.vicreg import VICReg
+from blocklearn.heads.bounded_pooling import BoundedPooling
 from blocklearn.heads.context import Context
 from blocklearn.heads.conv_head import ConvHead
+from blocklearn.heads.mlp_sr import MLPSRPooling
+from blocklearn.heads.no_projector import NoProjector
 from blocklearn.heads.pixel_cnn import PixelCNN
 from blocklearn.heads.pooling import (
     ClassTokenPooling,
@@ -36,14 +41,17 @@ from blocklearn.objectives.objective import (
     Published,
 )
 from blocklearn.objectives.patch_infonce import PatchInfoNCE
+from blocklearn.objectives.predsim import PredSim
 from blocklearn.objectives.supervised import Supervised
 from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
 
 __all__ = [
     "BYOL",
+    "LPL",
     "AugLocal",
     "AuxiliaryObjective",
     "BarlowTwins",
+    "BoundedPooling",
     "ClassTokenPooling",
     "Combined",
     "Context",
@@ -57,17 +65,21 @@ __all__ = [
     "LocalBatch",
     "LocalPooling",
     "LookAheadEmbedding",
+    "MLPSRPooling",
     "MaskedReconstruction",
     "MomentumAuxiliary",
+    "NoProjector",
     "Objective",
     "ObjectiveOutput",
     "PatchInfoNCE",
     "PixelCNN",
     "Pooling",
+    "PredSim",
     "Projector",
     "Published",
     "RecurrentContext",
     "SimCLR",
+    "SupCon",
     "Supervised",
     "TemporalInfoNCE",
     "TokenDecoder",
