@@ -1,7 +1,5 @@
 """The mean over as many windows as a classifier's input allows."""
 
-import math
-
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -10,10 +8,10 @@ from blocklearn.heads.pooling import Pooling
 
 
 class BoundedPooling(Pooling):
-    """The mean over each window of a square grid, which is as fine as `most` numbers allow: `(B, C,
-    H, W)` to `(B, C * grid * grid)`, row by row within a channel, with `grid = floor(sqrt(most /
-    C))`, at least 1 (the decoder's input of arXiv 1901.06656, whose windows are powers of two and
-    may be oblong).
+    """The mean over each window of a grid that leaves at most `most` numbers: `(B, C, H, W)` to
+    `(B, C * rows * columns)`, row by row within a channel. The windows are a power of two, with as
+    many columns as rows or twice as many: the decoder's input of arXiv 1901.06656 wherever the
+    map's sides are powers of two and no shorter than the grid.
 
     Where the map has fewer positions than the grid, windows repeat them.
 
@@ -30,8 +28,9 @@ class BoundedPooling(Pooling):
         if most < 1:
             raise ValueError(f"BoundedPooling: most is at least 1, got {most}")
         self.spec = spec
-        self.grid = max(math.isqrt(most // spec.channels), 1)
-        self.out_features = spec.channels * self.grid * self.grid
+        halvings = max(most // spec.channels, 1).bit_length() - 1
+        self.grid = (2 ** (halvings // 2), 2 ** (halvings - halvings // 2))
+        self.out_features = spec.channels * 2**halvings
 
     def forward(self, x: Tensor) -> Tensor:
         return adaptive_avg_pool2d(self.spec.as_map(x), self.grid).flatten(1)

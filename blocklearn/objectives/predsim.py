@@ -14,6 +14,7 @@ from blocklearn.heads.bounded_pooling import BoundedPooling
 from blocklearn.heads.pooling import Pooling
 from blocklearn.objectives.objective import LocalBatch, Objective, ObjectiveOutput, Published
 from blocklearn.objectives.supervised import Supervised
+from blocklearn.training.contract import LocalBlock
 
 
 class PredSim(Objective):
@@ -64,11 +65,15 @@ class PredSim(Objective):
             )
         self.spec, self.beta, self.num_classes = spec, beta, num_classes or 0
         self.labels = "sample" if labels else "none"
+        self.gets_images = True
         self.conv = nn.Conv2d(spec.channels, spec.channels, 3, padding=1, bias=False)
         self.prediction = Supervised(spec, self.num_classes, pooling) if labels else None
         self.pooling = pooling(spec) if self.prediction is None else None
         if self.prediction:
             nn.init.zeros_(self.prediction.classifier.weight)  # as the authors' code begins
+
+    def join(self, index: int, blocks: Sequence[LocalBlock]) -> None:
+        self.gets_images = index == 0
 
     def forward(self, local: LocalBatch) -> ObjectiveOutput:
         """Maps `(B, C, H, W)`, one per view, to the loss."""
@@ -98,10 +103,9 @@ class PredSim(Objective):
         return [wanted] * len(local.features)
 
     def _input_map(self, x: Tensor) -> Tensor:
-        """What the block got as a map: images, or features in the layout of its own."""
-        if x.ndim == 4 and x.shape[1] <= 3:
-            return x.reshape(-1, self.spec.patch_grid**2 * x.shape[1], *x.shape[2:]).flatten(1)
-        return self.spec.as_map(x)
+        """What the block got: images number by number, or features, in the layout of its own, as a
+        map."""
+        return x.flatten(1) if self.gets_images else self.spec.as_map(x)
 
     @staticmethod
     def _vectors(x: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
+from functools import partial
+
 import pytest
 import torch
-from small import assert_same_value_and_gradient, small_batch, small_network
+from small import OBJECTIVE, assert_same_value_and_gradient, small_batch, small_network
 from torch import Tensor
 
-from blocklearn import JointEmbedding, SimCLR, StageSpec, SupCon, UserError
+from blocklearn import SimCLR, StageSpec, SupCon, UserError
 from blocklearn.training.contract import Carried
 
 
@@ -66,9 +68,9 @@ def test_the_loss_is_computed_in_float32_under_autocast() -> None:
 
 
 def test_data_without_labels_are_refused() -> None:
-    network = small_network(objective=lambda spec: JointEmbedding(spec, criterion=SupCon))
+    network = small_network(objective=partial(OBJECTIVE, criterion=SupCon))
     assert network.walked[0].objective.labels == "sample"
-    assert JointEmbedding(StageSpec("layer1", 4, 4)).labels == "none"
+    assert OBJECTIVE(StageSpec("layer1", 4, 4)).labels == "none"
     batch = small_batch()
     batch.label[:] = -1
     with pytest.raises(UserError, match="SupCon: no sample of this batch has a label"):

@@ -50,12 +50,18 @@ def test_it_has_three_convolutions_and_three_hidden_layers_and_takes_any_side() 
     assert MLPSRPooling(StageSpec("layer1", 5, 4), 0, 0)(torch.randn(1, 5, 3, 3)).shape == (1, 20)
 
 
-@pytest.mark.parametrize(("channels", "grid"), [(64, 5), (512, 2), (3000, 1)])
-def test_a_bounded_pooling_is_as_fine_as_its_numbers_allow(channels: int, grid: int) -> None:
+@pytest.mark.parametrize(
+    ("channels", "grid"),
+    [(64, (4, 8)), (256, (2, 4)), (600, (1, 2)), (3000, (1, 1))],
+)
+def test_a_bounded_pooling_is_as_fine_as_its_numbers_allow(
+    channels: int, grid: tuple[int, int]
+) -> None:
     pooling = BoundedPooling(StageSpec("layer1", channels, 4))
-    assert (pooling.grid, pooling.out_features) == (grid, channels * grid * grid)
-    x = torch.randn(1, channels, 2 * grid, 2 * grid)
-    expected = x.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5)).flatten(1)
+    assert (pooling.grid, pooling.out_features) == (grid, channels * grid[0] * grid[1])
+    x = torch.randn(1, channels, 8, 8)
+    high, wide = 8 // grid[0], 8 // grid[1]
+    expected = x.unfold(2, high, high).unfold(3, wide, wide).mean((4, 5)).flatten(1)
     torch.testing.assert_close(pooling(x), expected)
 
 
