@@ -11,7 +11,9 @@ from blocklearn.blocks.settings import BlockSettings as BlockSettings
 from blocklearn.blocks.settings import NetworkOptions as NetworkOptions
 from blocklearn.blocks.settings import UpdateOptions as UpdateOptions
 from blocklearn.criteria.barlow_twins import BarlowTwins as BarlowTwins
+from blocklearn.criteria.lpl import LPL as LPL
 from blocklearn.criteria.simclr import SimCLR as SimCLR
+from blocklearn.criteria.supcon import SupCon as SupCon
 from blocklearn.criteria.swav import SwAV as SwAV
 from blocklearn.criteria.vicreg import VICReg as VICReg
 from blocklearn.distributed.block_parallel import BlockParallelStrategy as BlockParallelStrategy
@@ -27,9 +29,12 @@ from blocklearn.evaluation.overview import Overview as Overview
 from blocklearn.evaluation.probe_settings import ProbeSettings as ProbeSettings
 from blocklearn.evaluation.representation import Representation as Representation
 from blocklearn.evaluation.robustness import Robustness as Robustness
+from blocklearn.heads.bounded_pooling import BoundedPooling as BoundedPooling
 from blocklearn.heads.context import Context as Context
 from blocklearn.heads.conv_head import ConvHead as ConvHead
 from blocklearn.heads.dino_head import DINOHead as DINOHead
+from blocklearn.heads.mlp_sr import MLPSRPooling as MLPSRPooling
+from blocklearn.heads.no_projector import NoProjector as NoProjector
 from blocklearn.heads.pixel_cnn import PixelCNN as PixelCNN
 from blocklearn.heads.plain_projector import PlainProjector as PlainProjector
 from blocklearn.heads.pooling import ClassTokenPooling as ClassTokenPooling
@@ -62,6 +67,7 @@ from blocklearn.objectives.objective import LocalBatch as LocalBatch
 from blocklearn.objectives.objective import Objective as Objective
 from blocklearn.objectives.objective import ObjectiveOutput as ObjectiveOutput
 from blocklearn.objectives.patch_infonce import PatchInfoNCE as PatchInfoNCE
+from blocklearn.objectives.predsim import PredSim as PredSim
 from blocklearn.objectives.simsiam import SimSiam as SimSiam
 from blocklearn.objectives.supervised import Supervised as Supervised
 from blocklearn.objectives.temporal_infonce import TemporalInfoNCE as TemporalInfoNCE

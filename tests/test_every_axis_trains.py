@@ -15,6 +15,7 @@ from sounds import write_librispeech, write_spoken_digits
 from test_configs import OVERLAYS, RECIPES, parser
 
 from blocklearn import (
+    LPL,
     BarlowTwins,
     BlockwiseModule,
     ClassTokenPooling,
@@ -23,11 +24,13 @@ from blocklearn import (
     GlobalPooling,
     JointEmbedding,
     LocalPooling,
+    MLPSRPooling,
     Projector,
     RecurrentContext,
     SequentialSchedule,
     SimCLR,
     SimultaneousSchedule,
+    SupCon,
     Supervised,
     TemporalInfoNCE,
     TokenMeanPooling,
@@ -50,6 +53,7 @@ OWN_ENCODERS: dict[str, dict[str, Any]] = {
     "cifar_resnet": {"layers": [2, 1, 1], "channels": [8, 8, 8]},
     "clapp_vgg": {"widths": [8] * 6},
     "gim_speech": {"channels": 8},
+    "vgg": {"mlp_ratio": 0.01},
     "vit_": {"img_size": 32, "patch_size": 8, **NARROW_TRANSFORMER},
     "video_vit_": {
         "frames": 4,
@@ -129,6 +133,11 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     behind = "objective." if "objective" in model["objective"].get("init_args", {}) else ""
     narrowed = [narrow for part, narrow in NARROW.items() if part in text]
     changes += [f"--model.objective.{behind}{narrow}" for narrow in narrowed]
+    changes += (
+        ["--model.objective.projector.widths=[8, 8]"]
+        if "projector:" in text and "NoProjector" not in text
+        else []
+    )
     if kind == "gim_speech":
         write = (
             write_librispeech
@@ -182,7 +191,9 @@ def test_a_family_takes_two_steps(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "criterion", [BarlowTwins(), SimCLR(), VICReg()], ids=lambda c: type(c).__name__
+    "criterion",
+    [BarlowTwins(), LPL(), SimCLR(), SupCon(), VICReg()],
+    ids=lambda c: type(c).__name__,
 )
 def test_a_criterion_takes_two_steps(criterion: Any, tmp_path: Path) -> None:
     assert_two_steps_move_every_block(
@@ -237,6 +248,8 @@ def test_labels_train_speech(blocks: Any, tmp_path: Path) -> None:
 POOLINGS = {
     "global": (GlobalPooling, {}),
     "local": (LocalPooling, {}),
+    "mlp-sr": (MLPSRPooling, {}),
+    "mlp-sr on tokens": (MLPSRPooling, VIT),
     "two_layer": (partial(TwoLayerPooling, width=12, grid=2), {}),
     "expand 1": (partial(ExpandPooling, width=12), {}),
     "expand 3": (partial(ExpandPooling, width=12, kernel_size=3), {}),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from blocklearn import (
     BYOL,
     DINO,
+    LPL,
     AugLocal,
     BarlowTwins,
     Batch,
@@ -35,13 +36,16 @@ from blocklearn import (
     InfoPro,
     JointEmbedding,
     LookAheadEmbedding,
+    MLPSRPooling,
     MoCo,
     MomentumAuxiliary,
     PatchInfoNCE,
+    PredSim,
     Projector,
     SimCLR,
     SimSiam,
     StageSpec,
+    SupCon,
     Supervised,
     SwAV,
     TemporalInfoNCE,
@@ -72,6 +76,8 @@ CRITERIA: dict[str, Callable[[], nn.Module]] = {
     "barlow_twins_published": partial(BarlowTwins, published_gradient=True),
     "barlow_twins_published_gram": partial(BarlowTwins, published_gradient=True, form="gram"),
     "simclr": SimCLR,
+    "supcon": SupCon,
+    "lpl": LPL,
     "vicreg": VICReg,
     "vicreg_gram": partial(VICReg, form="gram"),
 }
@@ -128,6 +134,10 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
         DINO, head=partial(DINOHead, hidden=6, bottleneck=4, prototypes=5), frozen_epochs=0
     ),
     "swav": partial(EMBEDDING, criterion=partial(SwAV, prototypes=4)),
+    "supcon": partial(EMBEDDING, criterion=SupCon),
+    "predsim": partial(PredSim, num_classes=3),
+    "predsim without labels": partial(PredSim, labels=False),
+    "mlp-sr": partial(Supervised, num_classes=3, pooling=MLPSRPooling),
     "combined": partial(
         Combined, objectives=[partial(Supervised, num_classes=3), EMBEDDING], weights=[0.5, 2.0]
     ),

@@ -1,7 +1,7 @@
 """The contract of a criterion: the embeddings of all views to a loss."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class Criterion(nn.Module):
 
     num_views: int | None = 2  # that it compares; None for any number, from `fewest_views` on
     fewest_views: int = 1
+    num_views: int | None = 2  # that it compares; None for any number
+    labels: Literal["none", "sample"] = "none"  # what it learns from besides the views
 
     def __init__(self, width: int | None = None) -> None:
         super().__init__()

@@ -2,12 +2,17 @@
 
 from blocklearn.criteria.barlow_twins import BarlowTwins
 from blocklearn.criteria.criterion import Criterion
+from blocklearn.criteria.lpl import LPL
 from blocklearn.criteria.simclr import SimCLR
+from blocklearn.criteria.supcon import SupCon
 from blocklearn.criteria.swav import SwAV
 from blocklearn.criteria.vicreg import VICReg
+from blocklearn.heads.bounded_pooling import BoundedPooling
 from blocklearn.heads.context import Context
 from blocklearn.heads.conv_head import ConvHead
 from blocklearn.heads.dino_head import DINOHead
+from blocklearn.heads.mlp_sr import MLPSRPooling
+from blocklearn.heads.no_projector import NoProjector
 from blocklearn.heads.pixel_cnn import PixelCNN
 from blocklearn.heads.plain_projector import PlainProjector
 from blocklearn.heads.pooling import (
@@ -43,6 +48,7 @@ from blocklearn.objectives.objective import (
     Published,
 )
 from blocklearn.objectives.patch_infonce import PatchInfoNCE
+from blocklearn.objectives.predsim import PredSim
 from blocklearn.objectives.simsiam import SimSiam
 from blocklearn.objectives.supervised import Supervised
 from blocklearn.objectives.temporal_infonce import TemporalInfoNCE
@@ -51,9 +57,11 @@ __all__ = [
     "BYOL",
     "CLAPP",
     "DINO",
+    "LPL",
     "AugLocal",
     "AuxiliaryObjective",
     "BarlowTwins",
+    "BoundedPooling",
     "CLAPPPlusPlus",
     "ClassTokenPooling",
     "Combined",
@@ -69,20 +77,24 @@ __all__ = [
     "LocalBatch",
     "LocalPooling",
     "LookAheadEmbedding",
+    "MLPSRPooling",
     "MaskedReconstruction",
     "MoCo",
     "MomentumAuxiliary",
+    "NoProjector",
     "Objective",
     "ObjectiveOutput",
     "PatchInfoNCE",
     "PixelCNN",
     "PlainProjector",
     "Pooling",
+    "PredSim",
     "Projector",
     "Published",
     "RecurrentContext",
     "SimCLR",
     "SimSiam",
+    "SupCon",
     "Supervised",
     "SwAV",
     "TemporalInfoNCE",

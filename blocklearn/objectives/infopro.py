@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, normalize
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from blocklearn.backbones.stage import StageSpec
 from blocklearn.criteria.criterion import at_least_float32
-from blocklearn.distributed.collectives import first_row, gather_batch, sum_over_processes
+from blocklearn.criteria.supcon import SupCon
+from blocklearn.distributed.collectives import sum_over_processes
 from blocklearn.errors import UserError
 from blocklearn.heads.conv_head import ConvHead
 from blocklearn.heads.image_decoder import ImageDecoder
@@ -45,7 +46,7 @@ class InfoPro(Objective):
     Metrics:
         reconstruction: the first part; a grey image has 0.693, and the true one, whose pixels are
             neither 0 nor 1, more than 0.
-        contrast: the second, of `contrast`.
+        contrast: the second, of `contrast`, with the metrics of `SupCon`.
         accuracy: of a classifier, where there is one.
 
     Args:
@@ -181,52 +182,26 @@ class _Contrast(Objective):
 
     def __init__(self, head: ConvHead, width: int, temperature: float) -> None:
         super().__init__()
-        self.head, self.temperature = head, temperature
+        self.head = head
         self.projector = nn.Linear(head.out_features, width)
+        self.criterion = SupCon(width, temperature)
 
     def forward(self, local: LocalBatch) -> ObjectiveOutput:
+        _require_labels(local.batch.label)
         z = [self.projector(self.head(view)) for view in local.features]
-        loss = contrast_by_label(z, local.batch.label, self.temperature, even=self.training)
-        return ObjectiveOutput(loss, {"contrast": loss.detach()})
+        loss, metrics = self.criterion(z, local.batch.label)
+        return ObjectiveOutput(loss, {"contrast": loss.detach(), **metrics})
 
     def published(self) -> Sequence[Published]:
         return [Published("head", self.head.out_features, self.head, self.head)]
 
 
-def contrast_by_label(
-    z: Sequence[Tensor], label: Tensor, temperature: float, even: bool = True
-) -> Tensor:
-    """For every embedding, the mean over all others of its label of `-log softmax` of their cosines
-    over the temperature, among all others; the mean over those embeddings that have another of
-    their label (arXiv 2004.11362, eq. 2). Over several processes that of the whole batch.
-
-    Args:
-        z: `(B, D)`, one per view.
-        label: `(B,)`, none below 0.
-        temperature: > 0.
-        even: every process has equally many samples.
-    """
-    with torch.autocast(label.device.type, enabled=False):
-        own = normalize(torch.stack([at_least_float32(view) for view in z], dim=1), dim=2)
-        everyone = gather_batch(own, even).flatten(0, 1)
-        known = gather_batch(label, even).repeat_interleave(len(z))
-        row = torch.arange(len(label) * len(z), device=label.device)
-        itself = row + len(z) * first_row(own, even)
-        logits = own.flatten(0, 1) @ everyone.T / temperature
-        logits = logits.index_put((row, itself), logits.new_tensor(-torch.inf))
-        same = known[itself, None] == known
-        same[row, itself] = False
-        likelihood = logits.log_softmax(dim=1).masked_fill(~same, 0).sum(dim=1)
-        others = same.sum(dim=1)
-        sums = torch.stack(
-            [-(likelihood / others.clamp(min=1)).sum(), (others > 0).sum(), (label < 0).sum()]
-        )
-        loss, count, unknown = sum_over_processes(sums).unbind()
-    if unknown > 0:
+def _require_labels(label: Tensor) -> None:
+    """On every process, where one of them has a sample without."""
+    if unknown := int(sum_over_processes((label < 0).sum())):
         raise UserError(
-            f"InfoPro: {int(unknown)} samples of this batch have no label; take labelled data"
+            f"InfoPro: {unknown} samples of this batch have no label; take labelled data"
         )
-    return loss / count.detach().clamp(min=1)
 
 
 def _errors(painted: Tensor, image: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ class JointEmbedding(Objective):
         super().__init__()
         if pooling is None or projector is None:  # a natural way to ask for none
             raise UserError(
-                "objective: pooling and projector cannot be null; GlobalPooling is the plain mean"
+                "objective: pooling and projector cannot be null; GlobalPooling is the plain mean, "
+                "NoProjector hands it on as it is"
             )
         self.pooling = pooling(spec)
         self.projector = projector(self.pooling.out_features)
@@ -46,6 +47,7 @@ class JointEmbedding(Objective):
             self.criterion = copy.deepcopy(criterion)
         else:
             self.criterion = criterion(width_of(self.projector, self.pooling.out_features))
+        self.labels = self.criterion.labels
 
     def forward(self, local: LocalBatch) -> ObjectiveOutput:
         """Maps `(B, C, H, W)`, one per view, to the loss.
