@@ -131,13 +131,9 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     changes = [f"--model.network.backbone_kwargs={kwargs}"]
     changes += ["--model.lr_schedule.warmup_epochs=0"] if "ConstantLR" not in text else []
     behind = "objective." if "objective" in model["objective"].get("init_args", {}) else ""
-    narrowed = [narrow for part, narrow in NARROW.items() if part in text]
+    text_of_heads = text.replace("projector: {class_path: blocklearn.objectives.NoProjector", "")
+    narrowed = [narrow for part, narrow in NARROW.items() if part in text_of_heads]
     changes += [f"--model.objective.{behind}{narrow}" for narrow in narrowed]
-    changes += (
-        ["--model.objective.projector.widths=[8, 8]"]
-        if "projector:" in text and "NoProjector" not in text
-        else []
-    )
     if kind == "gim_speech":
         write = (
             write_librispeech

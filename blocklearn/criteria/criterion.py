@@ -24,7 +24,6 @@ class Criterion(nn.Module):
 
     num_views: int | None = 2  # that it compares; None for any number, from `fewest_views` on
     fewest_views: int = 1
-    num_views: int | None = 2  # that it compares; None for any number
     labels: Literal["none", "sample"] = "none"  # what it learns from besides the views
 
     def __init__(self, width: int | None = None) -> None:
