@@ -66,6 +66,18 @@ BOUNDS = {
         "prediction and teacher are the same, as with constant features",
         f"a momentum of BYOL nearer to 1, BatchNorm in projector and predictor, {SLOWER}",
     ),
+    "output_std": Bound(
+        "below",
+        0.03,
+        "its embeddings do not vary from sample to sample",
+        f"BatchNorm in SimSiam's projector and predictor, {SLOWER}",
+    ),
+    "prototype_use": Bound(
+        "below",
+        0.02,
+        "all samples fall to one prototype",
+        f"fewer prototypes, a longer time in which they stand still, {SLOWER}",
+    ),
     "distance_from_chance": Bound(
         "below",
         1e-4,

@@ -20,6 +20,33 @@ METHODS = {  # by the class that a recipe names
         "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning",
     ),
     "BYOL": ("2006.07733", "Bootstrap your own latent: A new approach to self-supervised learning"),
+    "SimSiam": ("2011.10566", "Exploring Simple Siamese Representation Learning"),
+    "MoCo": ("2003.04297", "Improved Baselines with Momentum Contrastive Learning"),
+    "DINO": ("2104.14294", "Emerging Properties in Self-Supervised Vision Transformers"),
+    "SwAV": (
+        "2006.09882",
+        "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments",
+    ),
+    "SupCon": ("2004.11362", "Supervised Contrastive Learning"),
+    "CLAPP": (
+        "2010.08262",
+        "Local plasticity rules can learn deep representations using self-supervised contrastive "
+        "predictions",
+    ),
+    "InfoPro": (
+        "2101.10832",
+        "Revisiting Locally Supervised Learning: an Alternative to End-to-end Training",
+    ),
+    "PredSim": ("1901.06656", "Training Neural Networks with Local Error Signals"),
+    "MLPSRPooling": ("1901.08164", "Decoupled Greedy Learning of CNNs"),
+    "AugLocal": (
+        "2402.17318",
+        "Scaling Supervised Local Learning with Augmented Auxiliary Networks",
+    ),
+    "MomentumAuxiliary": (
+        "2407.05623",
+        "Momentum Auxiliary Network for Supervised Local Learning",
+    ),
 }
 MAE = ("2111.06377", "Masked Autoencoders Are Scalable Vision Learners")
 MASKED_IMAGES = (

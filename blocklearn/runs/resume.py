@@ -32,7 +32,6 @@ SILENT = (  # where data and files lie, and how fast it goes
     "data.init_args.max_corrupt",
     "model.checkpoint",
     "model.recompute",
-    "model.execution",
     "model.metrics",
     "model.network.compile",
     "model.update.non_finite",
