@@ -23,12 +23,14 @@ from torch import Tensor, nn
 
 from blocklearn import (
     BYOL,
+    CLAPP,
     DINO,
     LPL,
     AugLocal,
     BarlowTwins,
     Batch,
     BlockwiseDDPStrategy,
+    CLAPPPlusPlus,
     Combined,
     DINOHead,
     ExpandPooling,
@@ -135,6 +137,8 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     ),
     "swav": partial(EMBEDDING, criterion=partial(SwAV, prototypes=4)),
     "supcon": partial(EMBEDDING, criterion=SupCon),
+    "clapp": partial(CLAPP, steps=1, skip=0),
+    "clapp_pp": partial(CLAPPPlusPlus, grid=2, context_grid=1),
     "predsim": partial(PredSim, num_classes=3),
     "predsim without labels": partial(PredSim, labels=False),
     "mlp-sr": partial(Supervised, num_classes=3, pooling=MLPSRPooling),
