@@ -336,7 +336,7 @@ def test_without_a_folder_every_run_gets_its_own(
             1,
             "no stage 'layer9'; its stages are layer1",
         ),
-        (["--model.blocks=sideways"], 2, "per_stage"),
+        (["--model.blocks=sideways"], 1, "per_stage"),
         (
             ["--data=CIFAR10", "--data.root=/nowhere"],
             1,

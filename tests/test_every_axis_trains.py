@@ -1,6 +1,7 @@
 """Every shipped recipe, and every choice on every axis, takes two steps on small images and moves
 every block."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,6 @@ OWN_ENCODERS: dict[str, dict[str, Any]] = {
     },
 }
 NARROW = {  # heads that are too wide for a moment's training, by a word of the recipe
-    "projector:": "projector.widths=[8, 8]",
-    "predictor:": "predictor.widths=[8, 8]",
     "prototypes: 65536": "head.prototypes=16",
     "hidden: 2048": "head.hidden=8",
     "queue_size": "queue_size=24",
@@ -122,7 +121,9 @@ def assert_two_steps_move_every_block(
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     seed_everything(0, verbose=False)
-    text = path.read_text()
+    text = re.sub(r"widths: \[\d{3,}[\d, ]*\]", "widths: [8, 8]", path.read_text())
+    recipe = tmp_path / path.name
+    recipe.write_text(text)
     model = yaml.safe_load(text)["model"]
     kind = next((kind for kind in OWN_ENCODERS if model.get("backbone", "").startswith(kind)), "")
     published = model.get("network", {}).get("backbone_kwargs", {})
@@ -132,7 +133,6 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
     changes += ["--model.lr_schedule.warmup_epochs=0"] if "ConstantLR" not in text else []
     behind = "objective." if "objective" in model["objective"].get("init_args", {}) else ""
     narrowed = [narrow for part, narrow in NARROW.items() if part in text]
-    narrowed = [] if "NoProjector" in text else narrowed
     changes += [f"--model.objective.{behind}{narrow}" for narrow in narrowed]
     if kind == "gim_speech":
         write = (
@@ -145,7 +145,7 @@ def test_a_recipe_takes_two_steps(path: Path, tmp_path: Path) -> None:
             "--data.batch_size=4",
             "--data.num_workers=0",
         ]
-    parts = parser().instantiate(parser().parse_args(["--config", str(path), *changes]))
+    parts = parser().instantiate(parser().parse_args(["--config", str(recipe), *changes]))
     if kind == "video_vit_":
         data = MovingDigits(frames=4, image_size=16, batch_size=4)
     else:

@@ -68,8 +68,8 @@ class BlockwiseModule(LightningWalk):
             one before), or overlapping `[[layer1, layer2], [layer2, layer3], ...]` (LoCo, arXiv
             2008.01342). `[]` is a block with an objective and no stage of its own, on the frozen
             output of the block before.
-        mask: which tokens of a vision transformer are hidden in training, and dropped before the
-            first block; all blocks see the same ones. Null for none.
+        mask: which tokens of a vision transformer training hides; they are dropped before the first
+            block, and all blocks see the same ones. Null for none.
         noise: added to what a block hands on; `all` is Gaussian, 0.25 of the tensor's standard
             deviation, `hw`, `height` and `channel` have other spreads, `none` is none, and a
             `Noise` may be your own.

@@ -16,7 +16,8 @@ import blocklearn.data
 import blocklearn.masks
 import blocklearn.metrics
 import blocklearn.objectives
-import blocklearn.optim  # noqa: F401  (imported so that their classes can be named without a path)
+import blocklearn.optim
+import blocklearn.training.mixed_execution  # noqa: F401  (all so that classes can be named without a path)
 from blocklearn.blocks.blockwise import BlockwiseModule
 from blocklearn.callbacks.save_run_config import SaveRunConfig, written
 from blocklearn.callbacks.write_features import WriteFeatures

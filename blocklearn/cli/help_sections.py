@@ -8,7 +8,6 @@ WHAT = (
         "model.backbone",
         "model.blocks",
         "model.network.small_stem",
-        "model.network.pretrained",
         "model.checkpoint",
     ),
 )
@@ -29,7 +28,6 @@ DATA = (
         "data.download",
         "data.batch_size",
         "data.image_size",
-        "data.frames",
         "data.recipe",
     ),
 )
@@ -43,7 +41,6 @@ SCHEDULE = (
         "model.optimizer.lr",
         "model.lr_schedule",
         "model.lr_schedule.warmup_epochs",
-        "model.update.gradient_clip_norm",
     ),
 )
 NOISE = ("Masks, noise, and single blocks", ("model.mask", "model.noise", "model.per_block"))
@@ -55,7 +52,6 @@ SPEED = (
         "trainer.strategy",
         "trainer.precision",
         "model.recompute",
-        "model.network.compile",
     ),
 )
 RUN = (

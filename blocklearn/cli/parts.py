@@ -20,6 +20,7 @@ from blocklearn.distributed.strategy import BlockwiseDDPStrategy
 from blocklearn.training.trainer_parts import INSTEAD
 
 BASES = {  # of which a part of one's own is made, none to train with
+    "AuxiliaryObjective",
     "BlockMetric",
     "Criterion",
     "Evaluation",
@@ -35,6 +36,7 @@ BASES = {  # of which a part of one's own is made, none to train with
     "VideoDataModule",
     "VideosOfFiles",
 }
+USABLE = {"Projector"}  # itself, where a part of its kind is asked for
 AT_WORK = {"LastCheckpoint", "LateRows", "MetricsCSV", "StopOnSignal"}  # in every run anyway
 OTHERS = {  # of the many that other libraries have, those that are offered
     "torch.optim": ("AdamW", "Adam", "SGD"),
@@ -82,7 +84,7 @@ def offered_parts(typehint: Any) -> dict[str, str]:
     own = {n: p for n, p in found.items() if p.startswith("blocklearn.") and _public(n)}
     usual = {n: p for n, p in found.items() if n in OTHERS.get(p.rpartition(".")[0], ())}
     alone = len(found) == 1  # one kind alone, as Projector, stands for itself
-    left_out = AT_WORK | (set() if alone else bases)
+    left_out = AT_WORK | (set() if alone else bases - USABLE)
     return {name: path for name, path in (own | usual).items() if name not in left_out}
 
 

@@ -10,6 +10,7 @@ from blocklearn.cli.class_paths import LIBRARIES, why_not
 from blocklearn.cli.flags import Flag, read_flags
 from blocklearn.runs.received import values_of, where_named
 
+MOST_NAMES = 14  # that a message lists
 KEY = re.compile(r'Parser key "([^"]+)":')
 GOT = re.compile(r"(?:Got|Given) value: (.*)$")
 CLASS_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
@@ -133,11 +134,15 @@ def _not_among(value: str, flag: Flag) -> str:
 
 
 def _listed(flag: Flag, value: str, begins: bool = False) -> str:
-    """All that there is, the nearest first."""
+    """All that there is, the nearest first; of many, the first of them."""
     near = nearest(value, flag.choices)
     names = [name for name in flag.choices if name not in ("true", "false", near)]
+    shown = [*([near] if near else []), *names]
+    if len(shown) > MOST_NAMES:
+        more = f"{len(shown) - MOST_NAMES} more (--help)"
+        shown = [*shown[:MOST_NAMES], more]
     verb = "There is" if begins else "there is"
-    return f"{verb} {', '.join([*([near] if near else []), *names, 'or a class path'])}"
+    return f"{verb} {', '.join([*shown, 'or a class path'])}"
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:

@@ -148,11 +148,7 @@ def changes_since(checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> l
     replaced += [Change(key, _part(key, before), now[key]) for key in now if _part(key, before)]
     # A key on one side alone is an argument that another version of blocklearn does not have, or of
     # another class.
-    changed = (
-        change
-        for change in (*shared, *replaced)
-        if _same_part(change.before) != _same_part(change.now)
-    )
+    changed = (change for change in (*shared, *replaced) if not _agree(change.before, change.now))
     return sorted(changed, key=lambda change: change.key)
 
 
@@ -246,6 +242,15 @@ def _same_part(value: Any) -> Any:
         return [_same_part(inner) for inner in value]
     own = isinstance(value, str) and value.startswith("blocklearn.")
     return value.rpartition(".")[2].removesuffix("Schedule") if own else value
+
+
+def _agree(before: Any, now: Any, arguments: bool = False) -> bool:
+    """Whether two settings are the same, where an argument of a part that one side alone has is
+    another version's."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        names = before.keys() & now.keys() if arguments else before.keys() | now.keys()
+        return all(_agree(before.get(n), now.get(n), n == "init_args") for n in names)
+    return _same_part(before) == _same_part(now)
 
 
 def _part(key: str, settings: Mapping[str, Any]) -> Any:

@@ -66,7 +66,7 @@ def test_all_ways_to_ask_for_help_are_alike(verb: str, capsys: pytest.CaptureFix
 def test_the_short_names_that_can_be_chosen_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     page = " ".join(printed(capsys, "fit", "--help").split())
     for names in (
-        "BarlowTwins, SimCLR, VICReg",
+        "BarlowTwins, LPL, SimCLR, SwAV, VICReg, SupCon",
         "GlobalPooling, LocalPooling, TwoLayerPooling, ExpandPooling",
         "SimultaneousSchedule, SequentialSchedule",
         "LARS, Adam, AdamW, SGD (default AdamW)",
@@ -152,7 +152,7 @@ def completed(tmp_path: Path, *words: str) -> list[str]:
     ("words", "expected"),
     [
         (["blocklearn", "co"], {"compare", "completion"}),
-        (["blocklearn", "fit", "--model.objective.criterion", "S"], {"SimCLR"}),
+        (["blocklearn", "fit", "--model.objective.criterion", "Si"], {"SimCLR"}),
         (["blocklearn", "fit", "--config", "bt_dig"], {"bt_digits.yaml"}),
         (
             ["blocklearn", "fit", "--config", "bt_digits.yaml", "--data", "CIF"],

@@ -9,7 +9,7 @@ import pytest
 from blocklearn.__main__ import main
 
 CRITERIA = (
-    "there is no SimCRL; did you mean SimCLR? There is SimCLR, BarlowTwins, VICReg, or a class"
+    "there is no SimCRL; did you mean SimCLR? There is SimCLR, BarlowTwins, LPL, SwAV, VICReg, Sup"
 )
 FILES = {
     "crit.yaml": "model:\n  objective:\n    class_path: JointEmbedding\n    init_args:\n"
@@ -134,7 +134,10 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["--config", "--data", "Digits"],
             "--config needs the name or the path of a file behind it",
         ),
-        (["--config", "cifar"], "did you mean bt_cifar10.yaml or bt_cifar100.yaml or bt_cifar10_s"),
+        (
+            ["--config", "cifar"],
+            "did you mean auglocal_cifar10.yaml or bt_cifar10.yaml or bt_cifar1",
+        ),
         (["--config", "zzz"], "shipped configurations; all are listed by: blocklearn help recipes"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -163,7 +166,7 @@ def test_a_wrong_command_line_is_told_in_one_line(
         ("raises.A", "cannot import raises: {}/raises.py, line 2: KeyError: 'a'"),
         (
             "torch.nn.Linear",
-            "torch.nn.Linear is no Criterion; there is BarlowTwins, SimCLR, VICReg",
+            "torch.nn.Linear is no Criterion; there is BarlowTwins, LPL, SimCLR, SwAV, VICReg, Su",
         ),
         ("blocklearn.SimCRL", "blocklearn has no SimCRL; did you mean blocklearn.SimCLR?"),
         ("blocklern.SimCLR", "there is no module blocklern; did you mean blocklearn?"),
