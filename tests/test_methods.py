@@ -10,6 +10,7 @@ from test_configs import METHODS, parser
 from test_every_axis_trains import ONE_UNIT, VIT, assert_two_steps_move_every_block
 
 from blocklearn import BlockwiseModule
+from blocklearn.blocks.costs import count_costs
 from blocklearn.evaluation.isolation import measure_reach
 from blocklearn.runs.run_folder import find_config
 
@@ -38,7 +39,7 @@ def data() -> Any:
 
 
 @every_method
-def test_a_method_takes_two_steps_and_its_losses_stay_in_their_blocks(
+def test_a_method_is_counted_takes_two_steps_and_its_losses_stay_in_their_blocks(
     path: Path, tmp_path: Path
 ) -> None:
     network = method(path)
@@ -51,6 +52,9 @@ def test_a_method_takes_two_steps_and_its_losses_stay_in_their_blocks(
         assert row[i]
         assert not any(row[: max(i - allowed, 0)]), "a loss reaches an earlier block"
         assert not any(row[i + 1 :]), "a loss reaches a later block"
+    costs = count_costs(network, samples.few_samples(2), 8)
+    assert len(costs) == len(network.walked)
+    assert all(cost.flops > 0 for cost in costs)
     assert_two_steps_move_every_block(network, tmp_path, data())
 
 

@@ -127,7 +127,7 @@ def _mean_where(chosen: Tensor, values: Tensor, count: Tensor) -> Tensor:
 
 
 def _require_labels(labels: Tensor, given: bool) -> None:
-    if given and not bool((labels >= 0).any()):
+    if given and bool((labels < 0).all()):
         raise UserError(
             "SupCon: no sample of this batch has a label; take labelled data, or SimCLR as "
             "--model.objective.criterion"
