@@ -105,6 +105,11 @@ def test_an_unknown_config_names_the_nearest() -> None:
         find_config("bt_blokwise.yaml")
 
 
+def test_an_unknown_method_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"did you mean methods/dino.yaml\?"):
+        find_config("methods/dinno.yaml")
+
+
 def test_several_configs_stack() -> None:
     located = locate_configs(
         ["fit", "--config", "bt_digits.yaml", "-c", "bt_blockwise.yaml", "--config=bt_digits"]

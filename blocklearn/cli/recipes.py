@@ -10,6 +10,7 @@ from blocklearn.runs.run_folder import shipped_configs
 TITLES = {
     "": "Recipes (blocklearn fit --config NAME)",
     "probe_": "Evaluations (blocklearn test --model.checkpoint FILE --config NAME)",
+    "methods/": "Methods, to put upon any of these (--config methods/NAME.yaml)",
     "sweeps/": "Sweeps",
 }
 

@@ -160,7 +160,9 @@ def find_config(name: str) -> Path:
     found = named_file(name, shipped_configs())
     if found:
         return found
-    known = sorted(path.name for path in shipped_configs().glob("*.yaml"))
+    folder = Path(name).parent.name if Path(name).parent.name == "methods" else ""
+    shipped = sorted((shipped_configs() / folder).glob("*.yaml"))
+    known = [str(path.relative_to(shipped_configs())) for path in shipped]
     near = _near(Path(name).stem, known)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UserError(
