@@ -1,9 +1,11 @@
 """The features of a batch's views, each made when the objective asks for it."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, overload
+from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor
+
+from blocklearn.training.by_position import ByPosition
 
 
 class ViewFeatures(NamedTuple):
@@ -18,7 +20,7 @@ class ViewFeatures(NamedTuple):
     hand_over: Tensor
 
 
-class LazyViews(Sequence[Tensor]):
+class LazyViews(ByPosition):
     """Features, one map per view, made at the first look and kept.
 
     An objective that pools view by view so gets a graph in which a view's stages and pooling are
@@ -37,16 +39,8 @@ class LazyViews(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._made)
 
-    @overload
-    def __getitem__(self, number: int, /) -> Tensor: ...
-
-    @overload
-    def __getitem__(self, number: slice, /) -> list[Tensor]: ...
-
-    def __getitem__(self, number: int | slice, /) -> Tensor | list[Tensor]:
-        if isinstance(number, slice):
-            return [self[position] for position in range(len(self))[number]]
-        return self._look(range(len(self))[number]).features
+    def _at(self, position: int) -> Tensor:
+        return self._look(position).features
 
     def hand_over(self) -> list[Tensor]:
         """Of all views, also those that the objective did not ask for."""

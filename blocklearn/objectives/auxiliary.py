@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from blocklearn.objectives.objective import (
     ObjectiveOutput,
     Published,
 )
+from blocklearn.training.by_position import ByPosition
 from blocklearn.training.contract import Clock, LocalBlock
 
 
@@ -138,7 +139,7 @@ class AuxiliaryObjective(Objective):
         return replace(local, features=_SeenThrough(self.network, local.features))
 
 
-class _SeenThrough(Sequence[Tensor]):
+class _SeenThrough(ByPosition):
     """Views behind a network, each made at the first look and kept, as those before it are
     (`blocklearn.blocks.lazy_views`): of a view, stages, network and pooling lie together in the
     graph."""
@@ -150,16 +151,7 @@ class _SeenThrough(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._views)
 
-    @overload
-    def __getitem__(self, number: int, /) -> Tensor: ...
-
-    @overload
-    def __getitem__(self, number: slice, /) -> list[Tensor]: ...
-
-    def __getitem__(self, number: int | slice, /) -> Tensor | list[Tensor]:
-        if isinstance(number, slice):
-            return [self[position] for position in range(len(self))[number]]
-        position = range(len(self))[number]
+    def _at(self, position: int) -> Tensor:
         if position not in self._made:
             self._made[position] = self._network(self._views[position])
         return self._made[position]
