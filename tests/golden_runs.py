@@ -1,9 +1,10 @@
-"""Runs of 100 batches whose losses are kept in tests/golden, block by block and to the last bit.
+"""Runs whose losses are kept in tests/golden, block by block and to the last bit.
 
-`python tests/golden_runs.py` makes the files anew: for a change that is meant to change numbers, or
-for other versions of the packages that compute them. They are run without the instructions that
-only some processors have; all the same, one build of PyTorch gives other last bits on another
-model of processor, so they are compared on the same one only.
+`python tests/golden_runs.py` adds those of this machine, or makes them anew: for a change that is
+meant to change numbers (then remove those of other machines), or for other versions of the packages
+that compute them. They are run without the instructions that only some processors have; all the
+same, one build of PyTorch gives other last bits on another model of processor, so a file has the
+losses of several, and only those of the same one are compared to the last bit.
 """
 
 import csv
@@ -30,8 +31,9 @@ PLAIN = {
     "OMP_NUM_THREADS": "1",
 }
 COMPUTING = ("torch", "torchvision", "timm", "numpy", "pillow")
+WAYS = ("end_to_end", "simultaneous", "sequential_digits", "merged", "overlapping")
+FEW = 12  # batches of each of the ways
 COMMON = (
-    f"--trainer.max_steps={BATCHES}",
     "--trainer.max_epochs=-1",
     "--trainer.limit_val_batches=0",
     "--trainer.log_every_n_steps=1",
@@ -46,6 +48,7 @@ COMMON = (
 def digits(folder: Path) -> list[str]:
     return [
         "--config=bt_digits.yaml",
+        f"--trainer.max_steps={BATCHES}",
         "--data.batch_size=16",
         "--model.lr_schedule.warmup_epochs=0.5",
     ]
@@ -70,14 +73,27 @@ def sound(folder: Path) -> list[str]:
         root=str(write_spoken_digits(folder / "sounds")), batch_size=6
     )
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    return [f"--config={folder / 'recipe.yaml'}"]
+    return [f"--config={folder / 'recipe.yaml'}", f"--trainer.max_steps={BATCHES}"]
 
 
-RUNS: dict[str, Callable[[Path], list[str]]] = {
+def way(name: str) -> Callable[[Path], list[str]]:
+    """A way of training of the comparison in docs/results.md, in float64: so it is the same to many
+    digits on any machine."""
+
+    def arguments(folder: Path) -> list[str]:
+        few = [f"--trainer.max_steps={FEW}", "--data.batch_size=32", "--trainer.precision=64-true"]
+        few.append("--model.lr_schedule.warmup_epochs=0")
+        return ["--config=bt_digits.yaml", f"--config=ways/{name}.yaml", *few]
+
+    return arguments
+
+
+LONG: dict[str, Callable[[Path], list[str]]] = {
     "digits": digits,
     "sound": sound,
     "two_processes": two_processes,
 }
+RUNS = {**LONG, **{name: way(name) for name in WAYS}}
 
 
 class Golden(NamedTuple):
@@ -87,14 +103,20 @@ class Golden(NamedTuple):
     losses: list[list[float]]
 
     @classmethod
-    def read(cls, name: str) -> "Golden":
-        return cls(**json.loads((FOLDER / f"{name}.json").read_text()))
+    def read(cls, name: str) -> "list[Golden]":
+        """Of every machine that has run it."""
+        return [cls(**one) for one in json.loads((FOLDER / f"{name}.json").read_text())]
 
-    def write(self, name: str) -> None:
+    def add(self, name: str) -> None:
+        """To those of other machines, in place of those of this one."""
+        path = FOLDER / f"{name}.json"
+        others = self.read(name) if path.exists() else []
+        every = [one for one in others if one.made_with != self.made_with] + [self]
+        path.write_text(f"[{', '.join(map(Golden._text, every))}]\n")
+
+    def _text(self) -> str:
         rows = ",\n".join(json.dumps(row) for row in self.losses)
-        (FOLDER / f"{name}.json").write_text(
-            f'{{"made_with": {json.dumps(self.made_with)},\n"losses": [\n{rows}\n]}}\n'
-        )
+        return f'{{"made_with": {json.dumps(self.made_with)},\n"losses": [\n{rows}\n]}}'
 
 
 def computed_with() -> dict[str, str]:
@@ -126,12 +148,13 @@ def run(name: str, folder: Path, *changes: str) -> Golden:
         raise RuntimeError(done.stderr)
     with (folder / "run" / "metrics.csv").open(newline="") as file:
         rows: list[dict[str, Any]] = [row for row in csv.DictReader(file) if row["block1/loss"]]
-    blocks = [key for key in rows[0] if key.endswith("/loss")]
-    return Golden(computed_with(), [[float(row[key]) for key in blocks] for row in rows])
+    blocks = [key for key in rows[0] if key.startswith("block") and key.endswith("/loss")]
+    losses = [[float(row[key]) for key in blocks if row[key]] for row in rows]
+    return Golden(computed_with(), losses)
 
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or RUNS:
         with tempfile.TemporaryDirectory() as folder:
-            run(name, Path(folder)).write(name)
+            run(name, Path(folder)).add(name)
         print(f"{FOLDER / name}.json")

@@ -1,9 +1,12 @@
 """What became of a trial."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isclose, isnan
 from pathlib import Path
 
 from blocklearn.ablation.trials import Trial, read_record
+from blocklearn.evaluation import Row
 from blocklearn.reporting.metrics_csv import FILE, whole_rows
 from blocklearn.reporting.plain_files import read_plain
 from blocklearn.reporting.results import Results, read_results
@@ -34,16 +37,16 @@ def outcome_of(trial: Trial) -> Outcome | None:
     """None for a trial that has not come to its end: trained, tested and logged, by the command
     that it has now."""
     record = read_record(trial.folder)
-    results = _results_of(trial.folder)
-    if record is None or record.get("arguments") != list(trial.arguments) or results is None:
+    if record is None or record.get("arguments") != list(trial.arguments):
         return None
     figures = last_values(trial.folder / FILE)
-    if not any(name.startswith(OF_TEST) for name in figures):
+    results = _logged_results(trial.folder, figures)
+    if results is None:
         return None
     seconds = record.get("seconds")
     parts = read_facts(RunFolder(trial.folder).facts)
     return Outcome(
-        read_results(results),
+        results,
         figures,
         seconds if isinstance(seconds, float) else None,
         parts[-1].get("seconds_per_batch") if parts else None,
@@ -71,12 +74,25 @@ def last_words(log: Path) -> str:
     return last.removeprefix("blocklearn: error: ")
 
 
-def _results_of(folder: Path) -> Path | None:
-    """The latest, of the trained network."""
-    found = [
-        path for path in RunFolder(folder).evaluations() if not path.parent.name.endswith(UNTRAINED)
+def _logged_results(folder: Path, figures: Mapping[str, float]) -> Results | None:
+    """Those of the test that the run itself has logged, whatever else it was tested by."""
+    for path in RunFolder(folder).evaluations():
+        if not path.parent.name.endswith(UNTRAINED):
+            results = read_results(path)
+            if results.rows and all(_is_logged(row, figures) for row in results.rows):
+                return results
+    return None
+
+
+def _is_logged(row: Row, figures: Mapping[str, float]) -> bool:
+    logged = [
+        (value, figures.get(f"{OF_TEST}{row.stage}/{row.feature}/{name}"))
+        for name, value in row.values.items()
     ]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return all(
+        figure is not None and (isnan(value) or isclose(figure, value, rel_tol=1e-4))
+        for value, figure in logged
+    )
 
 
 def _number(value: str) -> bool:

@@ -10,6 +10,7 @@ from blocklearn.ablation.outcome import Outcome
 from blocklearn.ablation.sweep_file import Metric
 from blocklearn.ablation.trials import Trial
 from blocklearn.errors import UserError
+from blocklearn.reporting.markdown import as_markdown
 from blocklearn.reporting.tables import print_table
 from blocklearn.weights.atomic_write import replacing
 
@@ -45,7 +46,8 @@ def print_settings(
     costs: Mapping[str, StepCost],
     path: Path,
 ) -> Path:
-    """The table, also as CSV with the mean and the standard deviation (n - 1) of every figure.
+    """The table, also in Markdown, and as CSV with the mean and the standard deviation (n - 1) of
+    every figure.
 
     Args:
         ended: trials, and what became of them.
@@ -64,7 +66,8 @@ def print_settings(
     for name in names:
         _require_logged(name, found)
     lines = [_line(name, runs, names, costs.get(name)) for name, runs in found.items()]
-    _print(lines)
+    with replacing(path.with_suffix(".md")) as unfinished:
+        unfinished.write_text(f"{_show(lines)}\n")
     with replacing(path) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for line in lines for key in line)))
         writer.writeheader()
@@ -131,11 +134,14 @@ def _require_logged(name: str, found: Mapping[str, Sequence[Outcome]]) -> None:
         raise UserError(f"ablate: no run has logged {name}{hint}")
 
 
-def _print(lines: Sequence[Mapping[str, object]]) -> None:
+def _show(lines: Sequence[Mapping[str, object]]) -> str:
+    """Print them; returns the same in Markdown."""
     keys = [k for k in dict.fromkeys(key for line in lines for key in line) if k[-3:] != "_sd"]
     keys = [key for key in keys if key != "runs" or len({line["runs"] for line in lines}) > 1]
+    header = [HEADINGS.get(key, key.removeprefix("probe/")) for key in keys]
     rows = [[_cell(line, key) for key in keys] for line in lines]
-    print_table("Every setting", [HEADINGS.get(k, k.removeprefix("probe/")) for k in keys], rows)
+    print_table("Every setting", header, rows)
+    return as_markdown(header, rows)
 
 
 def _cell(line: Mapping[str, object], key: str) -> str:

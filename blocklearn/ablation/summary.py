@@ -5,38 +5,46 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from blocklearn.ablation.further_tests import FurtherTest, found_by
 from blocklearn.ablation.outcome import OF_TEST, Outcome
 from blocklearn.ablation.sweep_file import Metric
 from blocklearn.ablation.trials import SEED, Trial
 from blocklearn.errors import UserError
 from blocklearn.reporting.comparison import plot_comparison, print_comparison, write_comparison
+from blocklearn.reporting.markdown import write_markdown
 from blocklearn.reporting.results import Results
 from blocklearn.weights.atomic_write import replacing
 
 Ended = Sequence[tuple[Trial, Outcome | None]]
 
 
-def summarise(ended: Ended, metric: Metric, folder: Path) -> list[Path]:
-    """Print the table and what is best, and write the files. Returns those that were written.
+def summarise(
+    ended: Ended, metric: Metric, folder: Path, tests: Sequence[FurtherTest] = ()
+) -> list[Path]:
+    """Print the tables and what is best, and write the files. Returns those that were written.
 
     Args:
         ended: trials, and what became of them; None for those that failed.
         metric: that they are ranked by.
-        folder: for `ablation.png`, `ablation.csv` (as in the table) and `trials.csv` (a line for
-            every trial).
+        folder: for `ablation.png`, `ablation.csv` (as in the table), `ablation.md` (all values) and
+            `trials.csv` (a line for every trial).
+        tests: what else the runs were put to; each has a table, a picture and a file of its own.
 
     Raises:
         UserError: for a metric that no run has logged.
     """
     written = [_write_trials(ended, metric, folder / "trials.csv")]
     runs = by_setting(ended)
-    if any(runs.values()):
-        print_comparison(runs)
-        plot_comparison(runs, folder / "ablation.png")
-        write_comparison(runs, folder / "ablation.csv")
-        written = [folder / "ablation.png", folder / "ablation.csv", *written]
-        print(_best(ended, metric))
-    return written
+    if not any(runs.values()):
+        return written
+    further = {f"ablation_{test.name}": found_by(test, ended) for test in tests}
+    tables = {"ablation": runs, **further}
+    for name, found in tables.items():
+        print_comparison(found)
+        picture = plot_comparison(found, folder / f"{name}.png")
+        written += [picture, write_comparison(found, folder / f"{name}.csv")]
+    print(_best(ended, metric))
+    return [*written, write_markdown(list(tables.values()), folder / "ablation.md")]
 
 
 def by_setting(ended: Ended) -> dict[str, list[Results]]:

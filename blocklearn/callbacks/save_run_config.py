@@ -9,7 +9,7 @@ from blocklearn.runs.received import ROOTS
 from blocklearn.runs.run_folder import RunFolder
 from blocklearn.weights.atomic_write import replacing
 
-OF_ONE_COMMAND = ("config", "ckpt_path", "resume", "accept_changes", "then_test")
+OF_ONE_COMMAND = ("config", "ckpt_path", "resume", "accept_changes", "then_test", "save_as")
 
 
 class SaveRunConfig(SaveConfigCallback):

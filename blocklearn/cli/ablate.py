@@ -1,34 +1,24 @@
 """`blocklearn ablate`: all runs of a sweep file, and one table of what they found."""
 
-import argparse
 import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blocklearn.cli.ablate_flags import ablate_parser
 from blocklearn.errors import UserError
 
 if TYPE_CHECKING:
+    from blocklearn.ablation.further_tests import Ended, FurtherTest, FurtherTests
     from blocklearn.ablation.outcome import Outcome
+    from blocklearn.ablation.runner import Runner
     from blocklearn.ablation.search import Search
     from blocklearn.ablation.sweep_file import Sweep
     from blocklearn.ablation.trials import Trial, TrialMaker
-
-DESCRIPTION = (
-    "Every run of a W&B sweep file on this machine, trained and tested, in a folder of its own; "
-    "then one table, a picture and the figures as CSV. Killed and started again, it repeats no run "
-    "that has ended and goes on with those that had not."
-)
-EPILOG = (
-    "Any other flag is one of blocklearn fit, for every run, e.g. --data.root DIR. "
-    "Examples: blocklearn ablate digits_ablations --seeds 2 --parallel 2; blocklearn ablate "
-    "bt_ablations --dry_run. The same files work with wandb sweep and wandb agent. More: "
-    "docs/ablations.md."
-)
 
 
 def run_ablate(args: list[str]) -> None:
@@ -37,14 +27,14 @@ def run_ablate(args: list[str]) -> None:
     Raises:
         SystemExit: with status 1 where a run failed, and that of a signal where one came.
     """
-    options, of_every_run = _parser().parse_known_args(args)
+    options, of_every_run = ablate_parser().parse_known_args(args)
     options.of_every_run = of_every_run
     sweep, maker, search = _prepare(options)
     if options.table:
         _show(_ended(search, maker), sweep, maker.folder, options)
         return
     trials = [trial for settings in search.examples() for trial in maker.of(settings)]
-    config = _check(trials, sweep)
+    config = _check(trials, sweep, options)
     if options.dry_run:
         _print_commands(trials, sweep)
     elif options.executor == "script":
@@ -53,76 +43,6 @@ def run_ablate(args: list[str]) -> None:
         _send(trials, sweep, maker, options)
     else:
         _run_here(search, sweep, maker, config, options)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="blocklearn ablate",
-        usage="%(prog)s FILE [options] [flags of every run]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        allow_abbrev=False,
-    )
-    parser.add_argument("file", metavar="FILE", help="a path, or the bare name of a shipped sweep")
-    parser.add_argument(
-        "--seeds", type=_number, metavar="N", help="every setting with seeds 0..N-1"
-    )
-    parser.add_argument(
-        "--parallel",
-        type=_number,
-        metavar="N",
-        help="runs beside one another (default: one for each CUDA device, or one)",
-    )
-    parser.add_argument(
-        "--count", type=_number, metavar="N", help="settings that are tried (default: run_cap)"
-    )
-    parser.add_argument(
-        "--default_root_dir",
-        type=Path,
-        metavar="DIR",
-        help="folder for all runs; the same one goes on (default: runs/ablate_NAME)",
-    )
-    parser.add_argument(
-        "--search_seed", type=int, default=0, help="of random and bayes (default: 0)"
-    )
-    parser.add_argument(
-        "--only", type=int, metavar="INDEX", help="this run alone, counted from 0, as in --dry_run"
-    )
-    parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
-    parser.add_argument("--table", action="store_true", help="show what has ended, run nothing")
-    parser.add_argument(
-        "--costs",
-        action="store_true",
-        help="a line for every setting: also what a step holds and computes, counted",
-    )
-    parser.add_argument(
-        "--show",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a line for every setting, with this figure of metrics.csv, e.g. block4/knn; knn: "
-        "that of the last block",
-    )
-    parser.add_argument(
-        "--executor",
-        choices=("local", "slurm", "script"),
-        default="local",
-        help="slurm: a job array, through submitit; script: print a job array for sbatch",
-    )
-    parser.add_argument(
-        "--slurm",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="for submitit, e.g. slurm_partition=gpu, timeout_min=600",
-    )
-    return parser
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"should be a number of at least 1, got {text}")
-    return int(text)
 
 
 def _prepare(options: Any) -> "tuple[Sweep, TrialMaker, Search]":
@@ -173,11 +93,18 @@ def _only(index: int, search: "Search", maker: "TrialMaker") -> "tuple[TrialMake
     return alone, ListedSearch([settings])
 
 
-def _check(trials: "Sequence[Trial]", sweep: "Sweep") -> Any:
-    """Refuse what any of the runs would refuse, and folders of other runs."""
-    from blocklearn.cli.parse_trials import parse_trials
+def _check(trials: "Sequence[Trial]", sweep: "Sweep", options: Any) -> Any:
+    """Refuse what any of the runs and tests would refuse, and folders of other runs."""
+    from blocklearn.cli.parse_trials import parse_trials, require_test
 
+    if options.test and options.executor != "local":
+        raise UserError(
+            f"ablate: --test needs --executor local; send the runs without it, and when they have "
+            f"ended, repeat the command with --test and without --executor {options.executor}"
+        )
     config = parse_trials(trials, sweep.path.name)
+    for test in _tests(options):
+        require_test(test.text, test.words, config)
     for trial in trials:
         trial.require_own_folder()
     return config
@@ -224,8 +151,8 @@ def _table_command(options: Any, maker: "TrialMaker") -> str:
     if options.search_seed:
         words += ["--search_seed", str(options.search_seed)]
     words += ["--costs"] * options.costs
-    for name in options.show:
-        words += ["--show", name]
+    for flag, given in (("--show", options.show), ("--test", options.test)):
+        words += [word for name in given for word in (flag, name)]
     return shlex.join([*words, *options.of_every_run, "--table"])
 
 
@@ -244,20 +171,49 @@ def _run_here(
     runner = Runner(search, maker, sweep.metric, places, lambda line: print(line, flush=True))
     print(f"{runner.count} runs, {len(places)} beside one another, in {maker.folder}", flush=True)
     runner.run()
-    if runner.received:
-        name = signal.Signals(runner.received[0]).name
-        print(
-            f"blocklearn: stopped by {name}; {len(runner.ended)} of {runner.count} runs have "
-            "ended; repeat the command to go on with the others",
-            file=sys.stderr,
-        )
-        sys.exit(130 if runner.received[0] == signal.SIGINT else 143)
-    if options.only is not None:  # others may be writing the table
-        failed = any(outcome is None for _, outcome in runner.ended)
-    else:
-        failed = not _show(runner.ended, sweep, maker.folder, options)
+    _stop_where_told(runner, f"{len(runner.ended)} of {runner.count} runs")
+    failed = [f"{trial.title}; why: {trial.log}" for trial, o in runner.ended if o is None]
+    failed += _test_further(runner.ended, places, options)
+    if options.only is None:  # others may be writing the table
+        _show(runner.ended, sweep, maker.folder, options)
+    for told in failed:
+        print(f"blocklearn: failed: {told}", file=sys.stderr)
     if failed:
         sys.exit(1)
+
+
+def _tests(options: Any) -> "list[FurtherTest]":
+    from blocklearn.ablation.further_tests import FurtherTest
+
+    return [FurtherTest(text) for text in dict.fromkeys(options.test)]
+
+
+def _test_further(
+    ended: "Ended", places: "Sequence[Mapping[str, str]]", options: Any
+) -> "list[str]":
+    """What else the runs are to be put to; returns what went wrong."""
+    from blocklearn.ablation.further_tests import FurtherTests
+
+    tests = FurtherTests(ended, _tests(options), places, lambda line: print(line, flush=True))
+    tests.run()
+    _stop_where_told(tests, f"all runs and {tests.done} of {tests.count} further tests")
+    return tests.failed
+
+
+def _stop_where_told(work: "Runner | FurtherTests", done: str) -> None:
+    """
+    Raises:
+        SystemExit: with the status of the signal that came, if one came.
+    """
+    if not work.received:
+        return
+    name = signal.Signals(work.received[0]).name
+    print(
+        f"blocklearn: stopped by {name}; {done} have ended; repeat the command to go on with the "
+        "others",
+        file=sys.stderr,
+    )
+    sys.exit(130 if work.received[0] == signal.SIGINT else 143)
 
 
 def _ended(search: "Search", maker: "TrialMaker") -> "list[tuple[Trial, Outcome | None]]":
@@ -273,27 +229,19 @@ def _ended(search: "Search", maker: "TrialMaker") -> "list[tuple[Trial, Outcome 
     return [(trial, outcome) for trial, outcome in found if outcome is not None]
 
 
-def _show(
-    ended: "Sequence[tuple[Trial, Outcome | None]]", sweep: "Sweep", folder: Path, options: Any
-) -> bool:
-    """The tables; returns whether no run failed."""
+def _show(ended: "Ended", sweep: "Sweep", folder: Path, options: Any) -> None:
+    """The tables."""
     from blocklearn.ablation.summary import summarise
 
     if not ended:
         raise UserError(f"ablate: no run in {folder} has ended")
-    written = summarise(ended, sweep.metric, folder)
+    written = summarise(ended, sweep.metric, folder, _tests(options))
     if options.costs or options.show:
         written.append(_settings(ended, sweep, folder, options))
     print(f"Written: {', '.join(map(str, written))}")
-    failed = [trial for trial, outcome in ended if outcome is None]
-    for trial in failed:
-        print(f"blocklearn: failed: {trial.title}; why: {trial.log}", file=sys.stderr)
-    return not failed
 
 
-def _settings(
-    ended: "Sequence[tuple[Trial, Outcome | None]]", sweep: "Sweep", folder: Path, options: Any
-) -> Path:
+def _settings(ended: "Ended", sweep: "Sweep", folder: Path, options: Any) -> Path:
     from blocklearn.ablation.settings_table import print_settings
     from blocklearn.cli.trial_costs import costs_of
 

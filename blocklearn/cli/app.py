@@ -328,6 +328,7 @@ class BlocklearnCLI(LightningCLI):
     def _evaluation_folder(self) -> Path:
         """Where the results go. Those of an untrained network lie beside the ones of a run in the
         same folder."""
-        name = self._evaluation.name(self.datamodule.target)
+        asked = self._get(self.config_init, "save_as")
+        name = asked or self._evaluation.name(self.datamodule.target)
         beside = self._checkpoint is None and self.folder.last_checkpoint.exists()
         return self.folder.evaluation(f"{name}{UNTRAINED}" if beside else name)

@@ -66,6 +66,15 @@ def add_own_arguments(verb: str, parser: Any) -> None:
                 "or you know its author."
             ),
         )
+    if verb == "test":
+        parser.add_argument(
+            "--save_as",
+            type=str | None,
+            help=(
+                "name of the folder of the results, in that of the run; without it they lie in "
+                "one for each kind of evaluation, where a later one takes the place of an earlier."
+            ),
+        )
     if verb == "predict":
         parser.add_argument(
             "--split", type=str, default="all", help="of the data, all, train, test, ..."

@@ -36,6 +36,7 @@ SECTIONS = (
     "resume",
     "accept_changes",
     "then_test",
+    "save_as",
     "ckpt_path",
 )
 

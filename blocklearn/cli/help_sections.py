@@ -74,6 +74,7 @@ EVALUATION = (
         "evaluation.features",
         "evaluation.lrs",
         "evaluation.backbone_lr",
+        "save_as",
     ),
 )
 PROBE = (

@@ -3,12 +3,15 @@
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from blocklearn.ablation.search import Settings
 from blocklearn.ablation.trials import Trial
+from blocklearn.callbacks.save_run_config import written
 from blocklearn.cli.app import BlocklearnCLI
 from blocklearn.cli.config_files import locate_configs
 from blocklearn.cli.parser import CommandParser
@@ -18,24 +21,24 @@ from blocklearn.errors import UserError
 
 
 class _Made(Exception):
-    """Carries the parser out of a command line that is not to be carried out."""
+    """Carries the parsers out of a command line that is not to be carried out."""
 
-    def __init__(self, parser: Any) -> None:
+    def __init__(self, parser: Any, of_verb: Any) -> None:
         super().__init__()
-        self.parser = parser
+        self.parser, self.of_verb = parser, of_verb
 
 
 class _ParserOnly(BlocklearnCLI):
     def parse_arguments(self, parser: Any, args: Any) -> None:
-        raise _Made(parser)
+        raise _Made(parser, self._parser(self.arguments[0]))
 
 
-def parser_of_fit() -> Any:
-    """What `blocklearn fit` parses with; nothing is instantiated."""
+def _parsers(verb: str) -> _Made:
+    """What a verb parses with, as a part of the whole and by itself; nothing is instantiated."""
     try:
-        _ParserOnly(["fit"])
+        _ParserOnly([verb])
     except _Made as made:
-        return made.parser
+        return made
     raise AssertionError("the command line asks for no parsing any more")
 
 
@@ -49,7 +52,7 @@ def parse_trials(trials: Sequence[Trial], where: str) -> Any:
     Raises:
         UserError: for arguments that `fit` does not take; it names the file and the parameter.
     """
-    parser = parser_of_fit()
+    parser = _parsers("fit").parser
     first = None
     for trial in trials:
         config, complaint = _parse(parser, trial.arguments)
@@ -58,6 +61,25 @@ def parse_trials(trials: Sequence[Trial], where: str) -> Any:
             raise UserError(f"{where}: {culprit}: {complaint}")
         first = first or config
     return first.fit if first else None
+
+
+def require_test(text: str, words: Sequence[str], config: Any) -> None:
+    """Parse how a run is to be tested.
+
+    Args:
+        text: as it was given, for the message.
+        words: what follows the run's own configuration.
+        config: of a run, as `parse_trials` returns it.
+
+    Raises:
+        UserError: for words that `test` does not take.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(written(_parsers("fit").of_verb, config))
+        complaint = _parse(_parsers("test").parser, ["test", "--config", str(path), *words])[1]
+    if complaint:
+        raise UserError(f"ablate: --test {text!r}: {complaint}")
 
 
 def _parse(parser: Any, arguments: Sequence[str]) -> tuple[Any, str]:

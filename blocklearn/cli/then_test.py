@@ -22,6 +22,7 @@ from blocklearn.evaluation.evaluation import Row
 from blocklearn.machine import PARENT
 from blocklearn.reporting.loggers import log_probe
 from blocklearn.reporting.results import Results, read_results
+from blocklearn.runs.command_of_test import command_of_test
 from blocklearn.runs.run_folder import RESULTS, RunFolder
 
 OF_A_GROUP = {  # variables that would make the test one process of several, or another trial
@@ -140,7 +141,9 @@ class ThenTest:
             print(f"Tested before: {self.results}")
         else:
             torch.cuda.empty_cache()  # the test is another process on the same device
-            _carry_out(_command(self.folder), checkpoint)
+            _carry_out(
+                [sys.executable, "-m", "blocklearn", *command_of_test(self.folder)], checkpoint
+            )
         results = read_results(self.results)
         found = figures(results, self.places)
         for logger in trainer.loggers:
@@ -155,14 +158,6 @@ class ThenTest:
         if not self.results.exists():
             return False
         return self.results.stat().st_mtime >= self.folder.last_checkpoint.stat().st_mtime
-
-
-def _command(folder: RunFolder) -> list[str]:
-    return [
-        *(sys.executable, "-m", "blocklearn", "test", "--config", str(folder.config)),
-        *("--model.checkpoint", str(folder.last_checkpoint)),
-        *("--trainer.default_root_dir", str(folder.path), "--wandb.mode", "disabled"),
-    ]
 
 
 def alone(environment: Mapping[str, str]) -> dict[str, str]:

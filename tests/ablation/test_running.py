@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import json
+import math
 import os
 import pickle
 import subprocess
@@ -26,6 +27,7 @@ from blocklearn.ablation.sweep_file import Metric
 from blocklearn.ablation.trials import Trial
 from blocklearn.evaluation import Row
 from blocklearn.reporting.results import Results, write_results
+from blocklearn.runs.run_folder import RESULTS
 
 METRIC = Metric()
 
@@ -35,7 +37,13 @@ def finish(trial: Trial, last: float) -> None:
     trial.record()
     rows = [Row(f"layer{k}", k, "raw", {"top1": last - 2 + k, "top5": 99.0}) for k in (1, 2)]
     write_results(Results("c", "digits", None, 10, {}, rows), trial.folder / "probe/results.json")
-    table = f"block1/loss,probe/last,step\n3.0,,0\n{last / 10},,1\n,{last},2\n"
+    found = {
+        f"probe/{row.stage}/raw/{name}": value for row in rows for name, value in row.values.items()
+    }
+    head = ",".join(["block1/loss", "step", *found, "probe/last"])
+    tested = ",".join(map(str, ["", 2, *found.values(), last]))
+    none = "," * (len(found) + 1)
+    table = f"{head}\n3.0,0{none}\n{last / 10},1{none}\n{tested}\n"
     (trial.folder / "metrics.csv").write_text(table)
 
 
@@ -53,7 +61,8 @@ def test_a_run_has_ended_once_it_is_trained_tested_and_logged(tmp_path: Path) ->
     finish(trial, 90.0)
     found = outcome_of(trial)
     assert found is not None
-    assert found.figures == {"block1/loss": 9.0, "probe/last": 90.0, "step": 2.0}
+    expected = {"block1/loss": 9.0, "probe/last": 90.0, "step": 2.0}
+    assert {name: found.figures[name] for name in expected} == expected
     assert outcome_of(replace(trial, arguments=("fit", "--other"))) is None
     table = trial.folder / "metrics.csv"
     table.write_text(table.read_text().rpartition(",90")[0])  # killed as it was written
@@ -61,6 +70,23 @@ def test_a_run_has_ended_once_it_is_trained_tested_and_logged(tmp_path: Path) ->
     finish(trial, 90.0)
     (trial.folder / "probe").rename(trial.folder / "probe_untrained")
     assert outcome_of(trial) is None
+
+
+def test_what_a_run_has_logged_stands_whatever_it_was_tested_by_later(tmp_path: Path) -> None:
+    trial = trials(tmp_path)[0]
+    finish(trial, 90.0)
+    for name, values in (("knn", {"k20": 5.0}), ("other", {"top1": 5.0, "top5": 9.0})):
+        rows = [Row("layer1", 1, "raw", values)]
+        write_results(Results("c", "digits", None, 10, {}, rows), trial.folder / name / RESULTS)
+    found = outcome_of(trial)
+    assert found is not None
+    assert [row.values["top1"] for row in found.results.rows] == [89.0, 90.0]
+
+
+def test_a_value_that_was_not_a_number_counts_as_logged(tmp_path: Path) -> None:
+    trial = trials(tmp_path)[0]
+    finish(trial, math.nan)
+    assert outcome_of(trial) is not None
 
 
 def test_the_best_setting_is_the_one_of_the_best_mean(
@@ -119,6 +145,33 @@ def test_what_has_ended_is_not_started(tmp_path: Path) -> None:
     runner.run()
     assert [trial.name for trial, _ in runner.ended] == ["noise=none"] * 2 + ["noise=all"] * 2
     assert not list(tmp_path.glob("**/log.txt"))
+
+
+def test_a_folder_that_another_process_holds_is_waited_for_and_looked_at_again(
+    tmp_path: Path,
+) -> None:
+    own = maker(tmp_path, [0])
+    settings = [{"model.noise": "none"}, {"model.noise": "all"}]
+    first, second = [trial for one in settings for trial in own.of(one)]
+    finish(second, 90.0)
+    first.record()
+    held = os.open(first.folder / LOCK, os.O_CREAT | os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "another process" in line:  # which ends meanwhile
+            finish(first, 80.0)
+            os.close(held)
+
+    Runner(ListedSearch(settings), own, METRIC, [{}], say).run()
+    assert "another process runs it still" in said[0]
+    assert [line.split("probe/last ")[-1] for line in said[1:]] == [
+        "90, done before",
+        "80, done before",
+    ]
+    assert not first.log.exists(), "it was not run a second time"
 
 
 def test_a_run_is_never_started_beside_itself(tmp_path: Path) -> None:

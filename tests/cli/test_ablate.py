@@ -113,6 +113,42 @@ def test_a_setting_has_a_line_with_what_a_step_costs(
     assert float(line["seconds_per_batch"]) > 0
 
 
+def test_runs_that_have_ended_can_be_tested_in_further_ways(
+    ran: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ran[0]
+    own = [str(folder / "own.yaml"), f"--default_root_dir={folder / 'runs'}"]
+    test = ["--test=KNN --evaluation.k [3]"]
+    main(["ablate", *own, "--only=0", *test])
+    assert "[1/1] KNN --evaluation.k [3], lr=0.002: " in capsys.readouterr().out
+    found = folder / "runs" / "lr=0.002" / "knn-k-3" / "results.json"
+    before = found.stat().st_mtime_ns
+    main(["ablate", *own, "--only=0", *test])
+    assert found.stat().st_mtime_ns == before
+    assert main(["ablate", *own, "--table", *test]) == 0
+    assert "Nearest neighbours on digits, k = 3" in capsys.readouterr().out
+    assert "| k = 3 global average |" in (folder / "runs" / "ablation.md").read_text()
+    assert (folder / "runs" / "ablation_knn-k-3.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        ("KN", "--test 'KN': evaluation: there is no KN; did you mean KNN?"),
+        ("KNN --evaluation.kk 3", "evaluation: kk is not accepted; did you mean k?"),
+        ("probe_speaker.yaml", "this data set has one labelling only"),
+    ],
+)
+def test_a_further_test_that_cannot_be_is_refused_before_the_first_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], test: str, told: str
+) -> None:
+    path = write_sweep(tmp_path, NOISE)
+    status = main(["ablate", str(path), f"--default_root_dir={tmp_path / 'runs'}", "--test", test])
+    assert status == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_what_has_ended_is_not_run_again(ran: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ran[0]
     log = folder / "runs" / "lr=0.002" / "log.txt"

@@ -1,0 +1,104 @@
+"""Further evaluations of runs that have ended."""
+
+import os
+from pathlib import Path
+
+import pytest
+from ablation.test_running import finish, trials
+
+from blocklearn import UserError
+from blocklearn.ablation.further_tests import FurtherTest, FurtherTests, found_by
+from blocklearn.ablation.outcome import outcome_of
+from blocklearn.evaluation import Row
+from blocklearn.reporting.results import Results, write_results
+
+
+def write_tested(folder: Path, value: float, when: float) -> None:
+    rows = [Row("layer1", 1, "raw", {"k20": value})]
+    write_results(Results("c", "digits", None, 10, {}, rows), folder / "results.json")
+    os.utime(folder / "results.json", (when, when))
+
+
+def write_trained(folder: Path, when: float) -> None:
+    path = folder / "checkpoints" / "last.ckpt"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.utime(path, (when, when))
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "name"),
+    [
+        ("KNN", ["--evaluation", "KNN"], "knn"),
+        ("probe_speaker.yaml", ["--config", "probe_speaker.yaml"], "probe_speaker"),
+        ("KNN --evaluation.k [5]", ["--evaluation", "KNN", "--evaluation.k", "[5]"], "knn-k-5"),
+        ("own.yaml --probe.lr '1'", ["--config", "own.yaml", "--probe.lr", "1"], "own-probe.lr-1"),
+    ],
+)
+def test_a_test_is_an_evaluation_or_a_configuration_and_flags(
+    text: str, words: list[str], name: str
+) -> None:
+    test = FurtherTest(text)
+    assert (test.words, test.name) == (words, name)
+
+
+@pytest.mark.parametrize("text", ["--evaluation KNN", "KNN '", "", " "])
+def test_what_begins_with_a_flag_with_nothing_or_is_not_closed_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="ablate: --test "):
+        _ = FurtherTest(text).words
+
+
+def test_a_test_writes_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    trial = trials(tmp_path)[0]
+    arguments = FurtherTest("KNN --evaluation.k [5]").of(trial).arguments
+    assert arguments[0] == "test"
+    assert arguments[arguments.index("--save_as") + 1] == "knn-k-5"
+    assert str(trial.folder / "config.yaml") in arguments
+
+
+def test_a_run_that_has_learned_on_is_tested_again(tmp_path: Path) -> None:
+    trial, test = trials(tmp_path)[0], FurtherTest("KNN")
+    finish(trial, 90.0)
+    write_trained(trial.folder, 100.0)
+    ended = [(trial, outcome_of(trial))]
+    assert FurtherTests(ended, [test], [{}]).count == 1
+    write_tested(trial.folder / "knn", 50.0, 101.0)
+    assert FurtherTests(ended, [test], [{}]).count == 0
+    write_tested(trial.folder / "knn", 50.0, 99.0)
+    assert FurtherTests(ended, [test], [{}]).count == 1
+
+
+def test_what_was_found_is_told_by_setting_over_its_seeds_without_runs_that_failed(
+    tmp_path: Path,
+) -> None:
+    every, test = trials(tmp_path), FurtherTest("KNN")
+    for number, trial in enumerate(every[:3]):
+        finish(trial, 90.0)
+        write_trained(trial.folder, 0.0)
+        write_tested(trial.folder / "knn", 10.0 * number, 1.0)
+    ended = [(trial, outcome_of(trial)) for trial in every]
+    found = found_by(test, ended)
+    assert {
+        name: [r.rows[0].values["k20"] for r in results] for name, results in found.items()
+    } == {
+        "noise=none": [0.0, 10.0],
+        "noise=all": [20.0],
+    }
+    with pytest.raises(UserError, match="--test 'Retrieval': no run has been tested so yet"):
+        found_by(FurtherTest("Retrieval"), ended)
+
+
+def test_a_test_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    every = trials(tmp_path)[:2]
+    for trial in every:
+        finish(trial, 90.0)
+        write_trained(trial.folder, 0.0)
+    said: list[str] = []
+    tests = FurtherTests(
+        [(t, outcome_of(t)) for t in every], [FurtherTest("KNN")], [{}], said.append
+    )
+    tests.run()
+    assert tests.done == 2
+    assert len(tests.failed) == len(said) == 2
+    assert said[0].startswith("[1/2] KNN, noise=none, seed 0: failed, ")
+    assert "log.txt" in tests.failed[1]
