@@ -130,8 +130,9 @@ def test_two_chains_of_two_ranks_are_one_process_with_the_whole_batch(
 def test_100_batches_in_two_processes_have_the_losses_of_one_and_the_result_is_evaluated_as_its(
     tmp_path: Path, name: str
 ) -> None:
-    kept = Golden.read(name)
-    if computed_with() != kept.made_with:
+    of_this_machine = [one for one in Golden.read(name) if one.made_with == computed_with()]
+    kept = next(iter(of_this_machine), None)
+    if kept is None:
         (tmp_path / "one").mkdir()
         kept = golden_run(name, tmp_path / "one")
     found = golden_run(name, tmp_path, "--trainer.devices=2", "--trainer.strategy=block_parallel")
