@@ -16,13 +16,18 @@ CALLS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize
 COPY = "Memcpy DtoH"
 
 
-def waits_of(steps: Callable[[], Any], device: torch.device, trace: Path | None) -> Counter[str]:
+def waits_of(
+    steps: Callable[[], Any], device: torch.device, trace: Path | None
+) -> Counter[str] | None:
     """Calls of CUDA's runtime that wait, and copies from the device to the host, by name.
 
     Args:
         steps: what is looked at. It was run before, so that nothing is set up in it.
         device: on which it computes.
         trace: where the trace is kept, for chrome://tracing or Perfetto; null for nowhere.
+
+    Returns:
+        None on a GPU whose calls the profiler does not see, as where it may not.
     """
     activities = [ProfilerActivity.CPU]
     activities += [ProfilerActivity.CUDA] if device.type == "cuda" else []
@@ -35,7 +40,12 @@ def waits_of(steps: Callable[[], Any], device: torch.device, trace: Path | None)
         path = trace or Path(folder) / "trace.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         seen.export_chrome_trace(str(path))
-        return count_waits(json.loads(path.read_text()))
+        found = json.loads(path.read_text())
+    if device.type == "cuda" and not any(
+        "LaunchKernel" in event.get("name", "") for event in found["traceEvents"]
+    ):
+        return None
+    return count_waits(found)
 
 
 def count_waits(trace: dict[str, Any]) -> Counter[str]:

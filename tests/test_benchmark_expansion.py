@@ -24,9 +24,16 @@ needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is
 def settings(**changes: Any) -> Namespace:
     return Namespace(
         **{
-            "device": "cpu", "bf16": False, "channels_last": False, "batch_size": 4,
-            "width": 64, "image_size": 16, "turns": 2, "repeats": 1,
-            "candidates": [expansion.PACKAGE, expansion.PLAIN], **changes,
+            "device": "cpu",
+            "bf16": False,
+            "channels_last": False,
+            "batch_size": 4,
+            "width": 64,
+            "image_size": 16,
+            "turns": 2,
+            "repeats": 1,
+            "candidates": [expansion.PACKAGE, expansion.PLAIN],
+            **changes,
         }
     )
 
