@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from small import OBJECTIVE, small_batch, small_network
+from device_steps import objective
+from small import small_batch, small_network
 from test_configs import METHODS
 from test_methods import method
 from waits import STAND_IN, learners_of, like_a_gpu, take_step
 
-from blocklearn import LARS, BlockwiseModule, VICReg
-from blocklearn.criteria import SimCLR, SwAV
+from blocklearn import LARS, BlockwiseModule
 from blocklearn.objectives.taught import Taught
 
 READ_LABELS = {  # in every batch, to refuse samples without one
@@ -38,18 +38,14 @@ def waits_of(network: BlockwiseModule) -> list[str]:
         return waits.calls
 
 
-@pytest.mark.parametrize("clip", [None, 1.0])
 @pytest.mark.parametrize(
-    "optimizer", [torch.optim.AdamW, LARS, partial(torch.optim.SGD, lr=0.1, momentum=0.9)]
+    ("optimizer", "clip"),
+    [(torch.optim.AdamW, None), (LARS, None), (partial(torch.optim.SGD, lr=0.1), 1.0)],
+    ids=["adamw", "lars", "clipped sgd"],
 )
-def test_a_step_waits_for_nothing_with_any_optimizer(optimizer: Any, clip: float | None) -> None:
+def test_a_step_of_the_recipe_waits_for_nothing(optimizer: Any, clip: float | None) -> None:
     changes: dict[str, Any] = {"noise": "all", "gradient_clip_norm": clip}
-    assert not waits_of(small_network(optimizer=optimizer, **changes))
-
-
-@pytest.mark.parametrize("criterion", [SimCLR, VICReg, SwAV])
-def test_a_step_waits_for_no_criterion(criterion: Any) -> None:
-    assert not waits_of(small_network(objective=partial(OBJECTIVE, criterion=criterion)))
+    assert not waits_of(small_network(objective=objective(True), optimizer=optimizer, **changes))
 
 
 @pytest.mark.slow
