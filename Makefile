@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 LOCK := requirements.lock
 
-.PHONY: help setup locked lock demo test check format build bench docs clean
+.PHONY: help setup locked lock demo test check format build bench gpu docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ build: $(READY)  ## the source distribution and the wheel, in dist/
 
 bench: $(READY)  ## speed and memory against named baselines
 	$(BIN)/python -m benchmarks
+
+# Nothing is installed: the environment if there is one, else the Python that is there.
+FOLDER ?= runs/gpu
+gpu:  ## on one NVIDIA GPU: tests, speed, candidates, CIFAR-10 (DATA=its folder, FOLDER=runs/gpu, ARGS=further flags)
+	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu --folder $(FOLDER) \
+	    $(if $(DATA),--data $(DATA)) $(ARGS)
 
 docs: $(READY)  ## the documentation as pages, in site/; a link that leads nowhere is an error
 	$(BIN)/zensical build --strict --clean

@@ -3,7 +3,8 @@ beyond the embeddings.
 
 Baseline: the same criterion with `form=matrix`. Times alternate in one process. Memory is the
 growth of a process' peak resident size over one forward and backward, each in a process of its own,
-since a peak never falls. Where lightly is installed, its Barlow Twins is a second baseline.
+since a peak never falls; on a GPU (`--device cuda`) the peak of what tensors hold there. Where
+lightly is installed, its Barlow Twins is a second baseline.
 """
 
 import argparse
@@ -13,8 +14,9 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.peak import peak_megabytes
+from benchmarks.peak import peak, peak_megabytes, start_of_peak
 from benchmarks.rows import Row, in_turns, run_rows
+from benchmarks.together import wait_for
 from blocklearn import BarlowTwins, VICReg
 from blocklearn.criteria.criterion import Criterion
 
@@ -27,25 +29,33 @@ def embeddings(settings: argparse.Namespace) -> list[torch.Tensor]:
     shared, *own = (
         torch.randn(settings.batch_size, settings.width, generator=generator) for _ in range(3)
     )
-    return [(shared + view).requires_grad_() for view in own]
+    return [(shared + view).to(settings.device).requires_grad_() for view in own]
 
 
 def there_and_back(criterion: Criterion, views: list[torch.Tensor]) -> None:
-    torch.autograd.grad(criterion(*views).loss, views)
+    torch.autograd.grad(criterion(views).loss, views)
+    wait_for(views[0].device)
 
 
 def peak_growth(name: str, form: str, settings: argparse.Namespace) -> float:
     """In MB, in this process."""
     criterion = CRITERIA[name](form=form)
     # what torch itself needs
-    there_and_back(criterion, [torch.randn(4, 8, requires_grad=True) for _ in range(2)])
+    few = [torch.randn(4, 8, device=settings.device).requires_grad_() for _ in range(2)]
+    there_and_back(criterion, few)
     views = embeddings(settings)
+    if settings.device == "cuda":
+        before = start_of_peak(views[0].device)
+        there_and_back(criterion, views)
+        return peak(views[0].device) - before
     before = peak_megabytes()
     there_and_back(criterion, views)
     return peak_megabytes() - before
 
 
 def peak_growth_elsewhere(name: str, form: str, settings: argparse.Namespace) -> float:
+    if settings.device == "cuda":  # whose peak begins anew when asked to
+        return peak_growth(name, form, settings)
     sizes = ["--batch_size", str(settings.batch_size), "--width", str(settings.width)]
     command = [sys.executable, "-m", "benchmarks.barlow", *sizes, "--peak_of", name, form]
     return float(
@@ -57,6 +67,7 @@ def peak_growth_elsewhere(name: str, form: str, settings: argparse.Namespace) ->
 
 def measure(settings: argparse.Namespace) -> list[Row]:
     sizes = {"batch_size": settings.batch_size, "width": settings.width, "dtype": "float32"}
+    sizes["device"] = settings.device
     views = embeddings(settings)
     rows: list[Row] = []
     for name, make in CRITERIA.items():
@@ -125,6 +136,7 @@ def more_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(turns=5)
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--width", type=int, default=8192)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--peak_of", nargs=2, metavar=("CRITERION", "FORM"), help=argparse.SUPPRESS)
 
 

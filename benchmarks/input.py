@@ -6,13 +6,20 @@ thread. More rows inform: the rate of decoding alone; the seconds of the device 
 without a GPU the training process has to spare; small images that live on the device, over a loader
 without processes of its own; and, where lightly is installed, its BYOL transform, the same recipe,
 as a baseline.
+
+On a machine with a GPU `P3 loader` is what the whole host delivers: all its loader processes, the
+colours on the GPU. Its target is what the network takes, where `--step FILE` names what
+`benchmarks.step` found.
 """
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,10 +27,12 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
-from benchmarks.rows import Row, in_turns, one_thread, run_rows
+from benchmarks.rows import Row, in_turns, load_rows, one_thread, run_rows
+from benchmarks.together import wait_for
 from blocklearn.data import BarlowTwinsViews, ImageDataModule, ImageFolder
 from blocklearn.data.images.digits import ImageArray
 from blocklearn.data.images.views import SmallImageViews
+from blocklearn.machine import available_cores
 
 SIZE = 224
 
@@ -63,11 +72,6 @@ def make_photographs(folder: Path, count: int) -> None:
         image.save(folder / "train" / "noise" / f"{number}.jpeg", quality=90)
 
 
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def host_rows(settings: argparse.Namespace, device: torch.device) -> list[Row]:
     with ExitStack() as stack:
         root = settings.root
@@ -102,7 +106,7 @@ def host_rows(settings: argparse.Namespace, device: torch.device) -> list[Row]:
         def device_part() -> None:
             for view in batch.views:
                 recipe.finish(view, device)
-            wait(device)
+            wait_for(device)
 
         finishing = in_turns({"finish": device_part}, settings.turns)["finish"]
     rates = {name: [count / s for s in times] for name, times in seconds.items()}
@@ -175,7 +179,7 @@ def resident_row(settings: argparse.Namespace, device: torch.device) -> Row:
     def epoch(name: str) -> None:
         for _ in loaders[name]:
             pass
-        wait(device)
+        wait_for(device)
 
     seconds = in_turns({name: lambda name=name: epoch(name) for name in loaders}, settings.turns)
     rates = {
@@ -195,11 +199,59 @@ def resident_row(settings: argparse.Namespace, device: torch.device) -> Row:
     )
 
 
+def loader_row(settings: argparse.Namespace, device: torch.device) -> Row:
+    """With as many processes as `fit` takes by default, unless told otherwise. The same few files
+    stand under many names; decoding does not notice."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = settings.root or Path(folder)
+        if settings.root is None:
+            make_photographs(root, min(settings.images, settings.loader_images))
+            repeat_files(root / "train" / "noise", settings.loader_images)
+        data = ImageFolder(
+            root,
+            partial(BarlowTwinsViews, colour="device"),
+            held_out=0.01,
+            image_size=SIZE,
+            num_workers=settings.workers,
+            batch_size=settings.loader_batch,
+            seed=0,
+        )
+        data._device = lambda: device
+        loader = data.train_dataloader()
+
+        def epoch() -> None:
+            for _ in loader:
+                pass
+            wait_for(device)
+
+        seconds = in_turns({"loader": epoch}, settings.turns)["loader"]
+        count, processes = len(loader) * settings.loader_batch, data.num_workers
+    notes = {"processes": processes, "images": count, "cores": available_cores()}
+    what = f"two views at {SIZE} px, {processes} loader processes, colours on {device.type}"
+    rates = [count / s for s in seconds]
+    needed = taken_by_the_network(settings.step)
+    return Row("P3 loader", what, "", "images/s", rates, (), needed, at_least=True, notes=notes)
+
+
+def repeat_files(folder: Path, count: int) -> None:
+    """Further names for the same files, until there are so many."""
+    files = sorted(folder.iterdir())
+    for number in range(len(files), count):
+        os.link(files[number % len(files)], folder / f"again{number}.jpeg")
+
+
+def taken_by_the_network(step: Path | None) -> float | None:
+    """Images a second, in two views each; null where that was not measured."""
+    rows = load_rows(step) if step is not None and step.exists() else []
+    return next((median(row.figures) for row in rows if row.name == "P9 images"), None)
+
+
 def measure(settings: argparse.Namespace) -> list[Row]:
-    """On one thread."""
+    """On one thread; the loader has its own."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with one_thread():
-        return [*host_rows(settings, device), resident_row(settings, device)]
+        rows = [*host_rows(settings, device), resident_row(settings, device)]
+    return [*rows, loader_row(settings, device)] if settings.loader_images else rows
 
 
 def more_arguments(parser: argparse.ArgumentParser) -> None:
@@ -210,6 +262,13 @@ def more_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=100, help="a turn")
     parser.add_argument("--small_images", type=int, default=2048, help="a turn")
     parser.add_argument("--batch_size", type=int, default=32, help="of the device part")
+    gpu = torch.cuda.is_available()
+    parser.add_argument(
+        "--loader_images", type=int, default=8192 if gpu else 0, help="an epoch; 0 for no such row"
+    )
+    parser.add_argument("--loader_batch", type=int, default=256)
+    parser.add_argument("--workers", type=int, help="loader processes of that row")
+    parser.add_argument("--step", type=Path, help="rows of benchmarks.step, for what is needed")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,29 @@
-"""The memory of a process."""
+"""The memory of a process, and of a GPU."""
 
 import resource
 import sys
 from pathlib import Path
 
+import torch
+
 STATUS = Path("/proc/self/status")
+
+
+def start_of_peak(device: torch.device) -> float:
+    """Megabytes in use; from now on the peak counts anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device) / 2**20
+    # Linux: the peak of the resident set begins at what it is now
+    Path("/proc/self/clear_refs").write_text("5")
+    return megabytes_of("VmRSS")
+
+
+def peak(device: torch.device) -> float:
+    """Most megabytes in use since then."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return peak_megabytes()
 
 
 def peak_megabytes() -> float:

@@ -113,15 +113,7 @@ def run_rows(
         add_arguments: its own.
         handled: called first; what it has handled is not measured.
     """
-    parser = argparse.ArgumentParser(
-        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes: whether it runs, not how fast"
-    )
-    parser.add_argument("--output", type=Path, help="JSON file to write")
-    add_arguments(parser)
+    parser = make_parser(about, add_arguments)
     if "--quick" in sys.argv:
         parser.set_defaults(**{"turns": 1, **(quick or {})})
     settings = parser.parse_args()
@@ -131,6 +123,22 @@ def run_rows(
     print_rows(rows, (about or "").splitlines()[0])
     if settings.output:
         save_rows(rows, settings.output)
+
+
+def make_parser(
+    about: str | None, add_arguments: Callable[[argparse.ArgumentParser], None]
+) -> argparse.ArgumentParser:
+    """What every benchmark takes, and what one of them does."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes: whether it runs, not how fast"
+    )
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    add_arguments(parser)
+    return parser
 
 
 def print_rows(rows: Sequence[Row], title: str = "Benchmarks") -> None:

@@ -6,8 +6,10 @@ average, plain PyTorch with nothing computed again. Blockwise is the published r
 noise, 1x1 expansion to 2048 in each. `plain codes` is what it costs as published codes do it: plain
 pooling, the DxD matrix, every graph kept to the end.
 
-Each way runs in a process of its own, since a process' peak never falls; the ways take turns, so
-that a machine that slows down slows all of them.
+On a CPU each way runs in a process of its own, since a process' peak never falls; on a GPU all
+live in one process (`--together`), and groups of steps take turns. Either way a machine that slows
+down slows all of them. On a GPU the batch is halved until end to end fits, and the calls that make
+the host wait for the device are counted in a profiler's trace (`--trace FILE` keeps it).
 """
 
 import argparse
@@ -18,14 +20,18 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
 from benchmarks.growth import arithmetic_ratio
-from benchmarks.peak import megabytes_of, peak_megabytes
+from benchmarks.peak import peak, start_of_peak
 from benchmarks.rows import Row, run_rows
+from benchmarks.together import alternate, fitting, make_way, memory_for
+from benchmarks.waits import waits_of
 from benchmarks.ways_to_train import (
     BASELINE,
+    COMPILED,
     OURS,
     PLAIN,
     UNITS,
@@ -37,6 +43,8 @@ from benchmarks.ways_to_train import (
     one_step,
     random_batch,
 )
+
+STEPS_SEEN = 3  # by the profiler
 
 
 def measure_way(way: str, settings: argparse.Namespace) -> dict[str, float]:
@@ -57,20 +65,6 @@ def measure_way(way: str, settings: argparse.Namespace) -> dict[str, float]:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return {"seconds": median(seconds[1:] or seconds), "megabytes": peak(device) - before}
-
-
-def start_of_peak(device: torch.device) -> float:
-    """Megabytes in use; from now on the peak counts anew."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**20
-    # Linux: the peak of the resident set begins at what it is now
-    Path("/proc/self/clear_refs").write_text("5")
-    return megabytes_of("VmRSS")
-
-
-def peak(device: torch.device) -> float:
-    return torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else peak_megabytes()
 
 
 def alone(way: str, *more: str, **environment: str) -> dict[str, float]:
@@ -97,41 +91,80 @@ def figures_of(way: str, settings: argparse.Namespace) -> dict[str, float]:
 
 
 def measure(settings: argparse.Namespace) -> list[Row]:
-    ways = settings.ways
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    if settings.together:
+        return measure_together(settings)
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in settings.ways}
     for turn in range(settings.turns):
-        for way in ways:
+        for way in settings.ways:
             print(f"turn {turn + 1} of {settings.turns}: {way}", file=sys.stderr, flush=True)
             found[way].append(figures_of(way, settings))
-    ratio = arithmetic_ratio(settings)
+    return rows_of(found, notes_of(settings), settings)
+
+
+def measure_together(settings: argparse.Namespace) -> list[Row]:
+    """All ways in one process, and the waits of ours."""
+    device = torch.device(settings.device)
+    first, batch, settings = fitting(BASELINE, settings, device)
+    ways, others = [first], [way for way in settings.ways if way != BASELINE]
+    for name in [*others, *([COMPILED] if settings.compile else [])]:
+        with memory_for(name) as fits:
+            way = make_way(name, settings, device)
+        ways += [way] if fits else []  # pyright: ignore[reportPossiblyUnboundVariable]
+    fitted = alternate(ways, batch, max(settings.steps, 1), settings.turns, device)
+    notes = notes_of(settings)
+    rows = rows_of({way.name: way.turns for way in fitted}, notes, settings)
+    ours = next((way for way in fitted if way.name == OURS), None)
+    if ours is None:
+        sys.exit(f"{OURS} does not fit in this device's memory; take a smaller --batch_size")
+    waits = waits_of(lambda: ours.take(batch, STEPS_SEEN), device, settings.trace)
+    if waits is None:
+        print("the profiler sees no call of CUDA here, so waits are not counted", flush=True)
+        return rows
+    notes = {**notes, "waits": dict(waits), "trace": settings.trace}
+    figure = sum(waits.values()) / STEPS_SEEN
+    return [*rows, Row("P2 waits", f"{OURS}: waits a step", "", "", [figure], (), 0, notes=notes)]
+
+
+def notes_of(settings: argparse.Namespace) -> dict[str, Any]:
     precision = "bf16" if settings.bf16 else "fp32"
     about = (
         f"{settings.backbone}, {settings.image_size} px, batch {settings.batch_size}, projector "
-        f"{settings.width}, {precision}"
+        f"{settings.width}, {precision}{', compiled' if settings.compile else ''}"
     )
-    notes = {**vars(settings), "arithmetic ratio": ratio, "about": about}
-    print(f"{about}; counting products alone, blockwise over end to end: {ratio:.2f}")
-    slack = 1.4 / ratio if settings.device == "cuda" else 1.05
+    ratio = arithmetic_ratio(settings)
+    return {**vars(settings), "arithmetic ratio": ratio, "about": about}
+
+
+def rows_of(
+    found: dict[str, list[dict[str, float]]], notes: dict[str, Any], settings: argparse.Namespace
+) -> list[Row]:
+    """From each way's figures, turn by turn."""
+    ratio = notes["arithmetic ratio"]
+    print(f"{notes['about']}; counting products alone, blockwise over end to end: {ratio:.2f}")
+    time = 1.4 if settings.device == "cuda" else 1.05 * ratio
     memory = {OURS: 0.5, VIEWS: 0.3, UNITS: 0.3}
-    kinds = [("P1 memory", "MB", "megabytes", memory)]
+    kinds = [("P1 memory", "MB", "megabytes", memory, BASELINE)]
+    if settings.together and settings.device == "cpu":
+        kinds = []  # what one way freed another takes
     if not settings.memory_only:
-        kinds += [
-            ("P1 with slack", "MB", "with slack", {}),
-            ("P2 time", "s", "seconds", {OURS: slack * ratio}),
-        ]
+        slack = [("P1 with slack", "MB", "with slack", {}, BASELINE)]
+        kinds += [] if settings.together else slack
+        kinds.append(("P2 time", "s", "seconds", {OURS: time}, BASELINE))
+        if COMPILED in found:
+            kinds.append(("P2 time", "s", "seconds", {OURS: time}, COMPILED))
     rows = []
-    for row, unit, key, targets in kinds:
-        for way in ways:
-            if way != BASELINE:
-                ours, theirs = ([turn[key] for turn in found[name]] for name in (way, BASELINE))
+    for row, unit, key, targets, baseline in kinds:
+        for way in found:
+            if way not in (BASELINE, COMPILED):
+                ours, theirs = ([turn[key] for turn in found[name]] for name in (way, baseline))
                 rows.append(
-                    Row(row, way, BASELINE, unit, ours, theirs, targets.get(way), notes=notes)
+                    Row(row, way, baseline, unit, ours, theirs, targets.get(way), notes=notes)
                 )
     for way in (VIEWS, UNITS):
-        if way in ways and OURS in ways and not settings.memory_only:
+        if way in found and OURS in found and not settings.memory_only:
             ours, theirs = ([turn["seconds"] for turn in found[name]] for name in (way, OURS))
             rows.append(Row("P1 time", way, OURS, "s", ours, theirs, 1.25, notes=notes))
-    if settings.device == "cuda" and not settings.memory_only:
+    if settings.device == "cuda" and OURS in found and not settings.memory_only:
         rate = [settings.batch_size / turn["seconds"] for turn in found[OURS]]
         rows.append(Row("P9 images", OURS, "", "images/s", rate, (), 1500, True, notes))
     return rows
@@ -150,6 +183,13 @@ def more_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory_only", action="store_true", help="time nothing")
     parser.add_argument("--device", default="cuda" if gpu else "cpu", choices=("cpu", "cuda"))
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=gpu)
+    parser.add_argument(
+        "--together",
+        action=argparse.BooleanOptionalAction,
+        default=gpu,
+        help="all ways in one process; on a CPU their memory is then not told",
+    )
+    parser.add_argument("--trace", type=Path, help="JSON file for the profiler's trace")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
 
 

@@ -26,6 +26,7 @@ from blocklearn.training.update_rule import UpdateRule
 BASELINE, PLAIN, OURS = "end to end", "plain codes", "blocklearn"
 VIEWS, UNITS = "blocklearn, recompute views", "blocklearn, recompute units"
 LEAN = "blocklearn, lean recipe"
+COMPILED = "end to end, compiled"  # beside what --compile compiles; for `benchmarks.step` alone
 RECOMPUTE = {OURS: "cheap", VIEWS: "views", UNITS: "units", LEAN: "cheap"}
 WAYS = (BASELINE, PLAIN, *RECOMPUTE)
 
@@ -56,17 +57,17 @@ def build(way: str, settings: argparse.Namespace, optimizer: Any = SMALL_LARS) -
     Blockwise is the published recipe (arXiv 2302.01647): noise, 1x1 expansion to 2048 at every
     block; `plain codes` with plain pooling and the DxD matrix; the lean recipe as in
     `bt_blockwise_lean.yaml`."""
+    whole = way in (BASELINE, COMPILED)
     pooling: Any = partial(ExpandPooling, width=2048, fused=way != PLAIN)
-    pooling = {BASELINE: GlobalPooling, LEAN: partial(TwoLayerPooling, width=2048)}.get(
-        way, pooling
-    )
-    criterion = BarlowTwins(form="matrix" if way in (BASELINE, PLAIN) else "auto")
+    if whole or way == LEAN:
+        pooling = GlobalPooling if whole else partial(TwoLayerPooling, width=2048)
+    criterion = BarlowTwins(form="matrix" if whole or way == PLAIN else "auto")
     projector = partial(Projector, widths=[settings.width] * 3)
     return BlockwiseModule(
         partial(JointEmbedding, pooling=pooling, projector=projector, criterion=criterion),
         settings.backbone,
-        "end_to_end" if way == BASELINE else settings.blocks,
-        noise="all" if way != BASELINE and settings.noise else "none",
+        "end_to_end" if whole else settings.blocks,
+        noise="all" if settings.noise and not whole else "none",
         optimizer=optimizer,
         per_block=_smaller_in_front(settings.width) if way == LEAN else None,
         recompute=RECOMPUTE.get(way, "nothing"),  # pyright: ignore

@@ -25,17 +25,31 @@ def keyed_generator(device: torch.device | str, *keys: int) -> torch.Generator:
 
 
 @contextmanager
-def keyed_randomness(*keys: int) -> Iterator[None]:
-    """Inside the block, torch's global CPU stream depends on `keys` alone; after it the stream goes
-    on as if nothing had been drawn. For code that draws from the global stream, such as dropout and
-    torchvision's transforms."""
-    stream = torch.default_generator
-    outside = stream.get_state()
-    stream.manual_seed(fold_seed(*keys))
+def keyed_randomness(*keys: int, device: torch.device | None = None) -> Iterator[None]:
+    """Inside the block, torch's global streams depend on `keys` alone; after it they go on as if
+    nothing had been drawn. For code that draws from a global stream, such as dropout and
+    torchvision's transforms.
+
+    Args:
+        keys: as for `fold_seed`.
+        device: a GPU whose own stream is meant too; by default that of the CPU alone. Neither
+            waits for the device.
+    """
+    streams = [torch.default_generator]
+    if device is not None and device.type == "cuda":
+        streams.append(torch.cuda.default_generators[_number(device)])
+    outside = [stream.get_state() for stream in streams]
+    for stream in streams:
+        stream.manual_seed(fold_seed(*keys))
     try:
         yield
     finally:
-        stream.set_state(outside)
+        for stream, state in zip(streams, outside, strict=True):
+            stream.set_state(state)
+
+
+def _number(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
 
 
 def keyed_uniform(index: Tensor, count: int, *keys: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
@@ -122,7 +123,7 @@ class Block(LightningWalk):
                 view. Where there are several processes each draws for its own samples, but an
                 objective draws the same on all.
         """
-        with keyed_randomness(*clock.keys, self.index, OBJECTIVE_STREAM):
+        with self._keyed(carried.views, *clock.keys, self.index, OBJECTIVE_STREAM):
             local, features = self._local_batch(carried, batch, clock)
             loss, metrics, extras = self.objective(local)
             views = features.hand_over()
@@ -137,7 +138,7 @@ class Block(LightningWalk):
     def chain(self, carried: Carried, batch: Batch, clock: Clock = STANDING) -> Carried:
         """What the next block gets where the loss of a later block trains this one too: without a
         loss, and with the graph that made it. The objective's weights are not in that graph."""
-        with keyed_randomness(*clock.keys, self.index, OBJECTIVE_STREAM):
+        with self._keyed(carried.views, *clock.keys, self.index, OBJECTIVE_STREAM):
             local, features = self._local_batch(carried, batch, clock)
             views = list(features)
             with torch.no_grad():
@@ -172,12 +173,17 @@ class Block(LightningWalk):
         noise = partial(self._add_noise, keys=(*keys, self.index, number)) if learns else None
         x, stages = inputs[number], self.trained_stages
         # dropout, stochastic depth
-        with keyed_randomness(*keys, self.index, number, STAGES_STREAM):
+        with self._keyed(inputs, *keys, self.index, number, STAGES_STREAM):
             if not self.lends:
                 x = walk(stages, x, noise)
                 return ViewFeatures(x, x.detach())
             between = walk(stages[: -self.lends], x)
             return ViewFeatures(walk(stages[-self.lends :], between, noise), between.detach())
+
+    @staticmethod
+    def _keyed(views: Sequence[Tensor], *keys: int) -> AbstractContextManager[None]:
+        """On the CPU, and on the device that the views are on."""
+        return keyed_randomness(*keys, device=views[0].device if views else None)
 
     def _add_noise(self, x: Tensor, keys: tuple[int, ...]) -> Tensor:
         assert self.noise is not None

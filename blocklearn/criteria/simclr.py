@@ -59,7 +59,9 @@ class SimCLR(Criterion):
         row = torch.arange(len(own), device=own.device)
         itself, partner = row + first, (row ^ 1) + first
         cosine = own @ everyone.T
-        logits = (cosine / self.temperature).index_put((row, itself), cosine.new_tensor(-torch.inf))
+        logits = (cosine / self.temperature).index_put(
+            (row, itself), cosine.new_full((), -torch.inf)
+        )
         sums = sum_over_processes(
             torch.stack(
                 [

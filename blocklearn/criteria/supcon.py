@@ -79,7 +79,7 @@ class SupCon(Criterion):
         """Unit vectors `(n, D)` of this process, which start at row `first` of those of all, `(N,
         D)`, and which of them are of a class, `(n, N)`."""
         row = torch.arange(len(own), device=own.device)
-        itself = torch.zeros_like(positive).index_put((row, row + first), row.new_tensor(1).bool())
+        itself = torch.zeros_like(positive).index_put((row, row + first), positive.new_ones(()))
         cosine = own @ everyone.T
         logits = cosine / self.temperature
         others = logits.masked_fill(itself, -torch.inf)

@@ -106,7 +106,7 @@ def _judge(codes: Sequence[Tensor], logs: Sequence[Tensor]) -> CriterionOutput:
     losses = torch.stack([-(codes[c] * logs[v]).sum() for c, v in pairs])
     likeliest = [[x.detach().argmax(dim=1) for x in of] for of in (codes, logs)]
     same = torch.stack([(likeliest[0][c] == likeliest[1][v]).sum() for c, v in pairs])
-    count = losses.new_tensor(len(codes[0]))
+    count = losses.new_full((), len(codes[0]))
     sums = torch.stack([losses.sum(), same.sum().to(losses.dtype), count])
     loss, hits, count = sum_over_processes(sums).unbind()
     number = count.detach() * len(pairs)

@@ -119,7 +119,8 @@ class ResidentLoader(Resumable):
                 chosen = pixels[to_device(index, pixels.device)]
                 views = [self.recipe.views_of(chosen, drawn[index]) for drawn in draws]
             place = index if places is None else places[index]
-            yield Batch(views, labels[index], place, stored)
+            label, place = (_pinned(each, pixels.device) for each in (labels[index], place))
+            yield Batch(views, label, place, stored)
 
     def _draw(self) -> list[Tensor]:
         count, _, height, width = self.dataset.shape
@@ -133,3 +134,8 @@ class ResidentLoader(Resumable):
             )
             for view in range(self.recipe.num_views)
         ]
+
+
+def _pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """In memory from which a GPU copies while the host goes on."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor

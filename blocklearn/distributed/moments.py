@@ -37,7 +37,7 @@ def global_moments(x: Tensor) -> Moments:
 def join_moments(mean: Tensor, variance: Tensor, count: int) -> Moments:
     """Moments of all processes' samples from those of each, `(C,)`, over `count` values: `var =
     sum_r n_r/n (var_r + (mean_r - mean)^2)`, which does not cancel."""
-    shares = gather_batch(torch.cat([mean, variance, mean.new_tensor([count])]).unsqueeze(0))
+    shares = gather_batch(torch.cat([mean, variance, mean.new_full((1,), count)]).unsqueeze(0))
     means, variances, counts = shares.split([len(mean), len(mean), 1], dim=1)
     total = counts.detach().sum()
     share = counts.detach() / total

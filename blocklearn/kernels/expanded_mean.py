@@ -190,7 +190,7 @@ def _statistics(rows: Tensor, weight: Tensor, norm: _BatchNorm) -> Statistics:
             none, none, norm.running_mean.to(weight), norm.running_var.to(weight), none
         )
     synchronised = is_synchronised(norm)
-    count = weight.new_tensor([rows.shape[0] * rows.shape[1]])
+    count = weight.new_full((1,), rows.shape[0] * rows.shape[1])
     total = torch.cat([rows.sum((0, 1), dtype=weight.dtype), count])
     total, count = (all_reduce(total) if synchronised else total).split([rows.shape[2], 1])
     mean = total / count  # mean_x: (C,)

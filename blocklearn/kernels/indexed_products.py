@@ -43,12 +43,15 @@ class _IndexedProducts(torch.autograd.Function):
         to_anchors = embedding_bag(index, pool, per_sample_weights=weights, mode="sum")
         # The other way round: for every row of the pool, the anchors that chose it.
         order = index.flatten().argsort(stable=True)
-        count = index.flatten().bincount(minlength=len(pool))
+        # where those of a row begin; counting them (`bincount`) would wait for the device
+        begins = torch.searchsorted(
+            index.flatten()[order], torch.arange(len(pool), device=index.device)
+        )
         # dL/dp_m = sum over (i, j) with index(i, j) = m of dL/dout_ij a_i: (M, D)
         to_pool = embedding_bag(
             order // index.shape[1],
             anchors,
-            count.cumsum(0) - count,
+            begins,
             per_sample_weights=weights.flatten()[order],
             mode="sum",
         )

@@ -50,7 +50,7 @@ class Alignment(BlockMetric):
             return
         first, second = (block.spec.average(view) for view in output.carried.views[:2])
         far = _squares(first.detach().float(), second.detach().float())
-        self._sums.append(torch.stack([far.sum(), far.new_tensor(len(far))]))
+        self._sums.append(torch.stack([far.sum(), far.new_full((), len(far))]))
 
     def compute(self) -> dict[str, Tensor]:
         if not self._sums:

@@ -68,7 +68,7 @@ class BYOL(Taught):
                 for v, w in permutations(range(len(guesses)), 2)
             ]
             every = torch.cat(cosines)
-            count = every.new_tensor(len(every))
+            count = every.new_full((), len(every))
             total, count = sum_over_processes(torch.stack([every.sum(), count])).unbind()
             cosine = total / count.detach()
         metrics = {"teacher_similarity": cosine.detach()}

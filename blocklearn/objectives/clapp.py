@@ -152,7 +152,7 @@ def _hinge(scores: Tensor, weights: Tensor) -> Tensor:
         [
             (margins * weights).sum(),
             (right * weights).sum(),
-            margins.new_tensor(scores.shape[1]),
+            margins.new_full((), scores.shape[1]),
             weights.sum().to(margins.dtype),
         ]
     )

@@ -78,7 +78,7 @@ class CLAPPPlusPlus(Objective):
         positive, negative = _products(z, asked), _products(self._others(z), asked)
         loss = (1 - positive).relu().sum() + (1 + negative).relu().sum()
         right = ((positive > 0).sum() + (negative < 0).sum()).to(loss.dtype)
-        return torch.stack([loss, right, loss.new_tensor(len(z))])
+        return torch.stack([loss, right, loss.new_full((), len(z))])
 
     def _others(self, z: Tensor) -> Tensor:
         """Of each image another's `z`: on every process the same draws, of which each takes those

@@ -128,7 +128,7 @@ class DINO(Taught):
         losses = torch.stack([-(sharp[t] * logs[s]).sum() for t, s in pairs])
         likeliest = [[x.detach().argmax(dim=1) for x in of] for of in (sharp, logs)]
         same = torch.stack([(likeliest[0][t] == likeliest[1][s]).sum() for t, s in pairs])
-        count = losses.new_tensor(len(pairs) * len(sharp[0]))
+        count = losses.new_full((), len(pairs) * len(sharp[0]))
         sums = torch.stack([losses.sum(), same.sum().to(losses.dtype), count])
         total, hits, count = sum_over_processes(sums).unbind()
         return total / count.detach(), (hits / count).detach()
@@ -144,14 +144,15 @@ class DINO(Taught):
 def _mean(rows: Sequence[Tensor]) -> Tensor:
     """Of vectors `(B, K)` over the samples of all processes, and the views."""
     sums = torch.stack(list(rows)).sum(dim=(0, 1))
-    count = sums.new_tensor([len(rows) * len(rows[0])])
+    count = sums.new_full((1,), len(rows) * len(rows[0]))
     every = all_reduce(torch.cat([sums, count]))
     return every[:-1] / every[-1]
 
 
 def _entropy(p: Tensor) -> Tensor:
     """Of distributions along the last axis, over that of the uniform one."""
-    return torch.special.entr(p).sum(dim=-1) / torch.tensor(float(p.shape[-1])).log().to(p.device)
+    largest = torch.full((), float(p.shape[-1]), device=p.device).log()
+    return torch.special.entr(p).sum(dim=-1) / largest
 
 
 def _spread(sharp: Sequence[Tensor]) -> dict[str, Tensor]:

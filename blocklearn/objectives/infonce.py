@@ -66,7 +66,7 @@ def contrast(
         )
         right = (positive > negative.max(dim=1, keepdim=True).values).squeeze(1)
         sums = [
-            torch.stack([loss.sum(), hits.sum(), loss.new_tensor(len(loss))])
+            torch.stack([loss.sum(), hits.sum(), loss.new_full((), len(loss))])
             for loss, hits in zip(losses.split(counts), right.split(counts), strict=True)
         ]
         loss, hits, count = sum_over_processes(torch.stack(sums)).unbind(dim=1)

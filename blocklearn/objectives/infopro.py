@@ -210,7 +210,7 @@ def _errors(painted: Tensor, image: Tensor) -> Tensor:
     error = binary_cross_entropy_with_logits(painted, image.clamp(0, 1), reduction="none")
     far = ((image - 0.5).abs() > 0.5 + FAR_OUTSIDE).to(error.dtype)
     sums = [values.flatten(1).mean(dim=1).sum() for values in (error, far)]
-    return torch.stack([*sums, error.new_tensor(len(image))])
+    return torch.stack([*sums, error.new_full((), len(image))])
 
 
 def _told(values: Tensor) -> list[float]:

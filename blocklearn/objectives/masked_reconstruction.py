@@ -138,7 +138,7 @@ def _errors(painted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     Nothing as large as they are is made besides."""
     with torch.autocast(painted.device.type, enabled=False):
         error = mse_loss(at_least_float32(painted), targets, reduction="sum")
-        rows = targets.new_tensor(targets.shape[0] * targets.shape[1])
+        rows = targets.new_full((), targets.shape[0] * targets.shape[1])
         own = torch.stack([error, torch.linalg.vector_norm(targets).square(), rows])
         sums = sum_over_processes(torch.cat([own, targets.sum(dim=(0, 1))]))
         count = sums[2].detach() * targets.shape[2]

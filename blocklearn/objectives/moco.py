@@ -132,7 +132,7 @@ class MoCo(Taught):
             positive.sum(),
             (cosine.detach().sum(dim=1) - positive).sum(),
         ]
-        counts = [cosine.new_tensor(len(query)), cosine.new_tensor(cosine.numel() - len(query))]
+        counts = [cosine.new_full((), n) for n in (len(query), cosine.numel() - len(query))]
         return torch.stack([value.to(cosine.dtype) for value in [*sums, *counts]])
 
     def _against_queue(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:

@@ -120,7 +120,7 @@ class PredSim(Objective):
         with torch.autocast(guess.device.type, enabled=False):
             found, wanted = self._similarities(guess), self._similarities(target)
             squares = (found - wanted).square().sum()
-            count = squares.new_tensor(len(guess))
+            count = squares.new_full((), len(guess))
             total, count = sum_over_processes(torch.stack([squares, count])).unbind()
         return total / count.detach() ** 2
 

@@ -94,7 +94,7 @@ class SimSiam(Objective):
         """The mean cosine over samples and ordered pairs of views."""
         pairs = permutations(range(len(guesses)), 2)
         every = torch.cat([cosine_similarity(guesses[v], targets[w], dim=1) for v, w in pairs])
-        sums = torch.stack([every.sum(), every.new_tensor(len(every))])
+        sums = torch.stack([every.sum(), every.new_full((), len(every))])
         total, count = sum_over_processes(sums).unbind()
         return total / count.detach()
 

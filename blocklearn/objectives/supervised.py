@@ -71,7 +71,7 @@ class Supervised(Objective):
             )
             right = (logits.detach().argmax(dim=1) == label).sum()
             sums = torch.stack(
-                [loss, right, known.sum(), known.new_tensor(len(label), dtype=torch.int64)]
+                [loss, right, known.sum(), known.new_full((), len(label), dtype=torch.int64)]
             )
             loss, right, num_known, count = sum_over_processes(sums).unbind()
         if num_known < count:
