@@ -284,6 +284,16 @@ def test_an_evaluation_of_another_kind_replaces_no_other(
     assert results["settings"]["labelled_part"] == 0.1
 
 
+@pytest.mark.parametrize("name", ["../out", "a/b", "checkpoints", ".."])
+def test_results_go_nowhere_but_into_a_folder_of_their_own_in_the_run(
+    trained: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    checkpoint = f"--model.checkpoint={trained / 'checkpoints' / 'last.ckpt'}"
+    assert main(["test", checkpoint, f"--save_as={name}"]) == 1
+    assert "save_as: " in capsys.readouterr().err
+    assert not (trained.parent / "out").exists()
+
+
 def test_a_trained_run_is_not_overwritten(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

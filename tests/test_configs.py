@@ -138,6 +138,24 @@ def test_a_method_says_what_it_is_and_changes_the_model_alone(path: Path) -> Non
     assert yaml.safe_load(text).keys() == {"model"}
 
 
+WAYS = sorted((shipped_configs() / "ways").glob("*.yaml"))
+
+
+def test_every_way_of_training_is_part_of_a_comparison() -> None:
+    compared: set[str] = set()
+    for path in SWEEPS:
+        parameters = yaml.safe_load(path.read_text())["parameters"]
+        compared |= set(parameters.get("config", {"values": []})["values"])
+    assert {f"ways/{way.name}" for way in WAYS} == {one for one in compared if "ways/" in one}
+
+
+@pytest.mark.parametrize("path", WAYS, ids=lambda path: path.stem)
+def test_a_way_of_training_says_what_it_is_and_changes_neither_data_nor_probe(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# ")
+    assert yaml.safe_load(text).keys() <= {"model", "trainer"}
+
+
 SWEEPS = sorted((shipped_configs() / "sweeps").glob("*.yaml"))
 
 

@@ -74,7 +74,15 @@ class RunFolder:
         return self.path / "export"
 
     def evaluation(self, name: str) -> Path:
-        """Where the results of an evaluation lie: `probe`, or beside it for one of another kind."""
+        """Where the results of an evaluation lie: `probe`, or beside it for one of another kind.
+
+        Raises:
+            UserError: for a name that leads out of the run's folder, or to what the run keeps.
+        """
+        if name in ("", ".", "..", self.checkpoints.name) or Path(name).name != name:
+            raise UserError(
+                f"save_as: {name!r} should be the plain name of a folder, as probe_long"
+            )
         return self.path / name
 
     def probes(self) -> list[Path]:
