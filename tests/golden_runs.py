@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,11 @@ PLAIN = {
     "OMP_NUM_THREADS": "1",
 }
 COMPUTING = ("torch", "torchvision", "timm", "numpy", "pillow")
+FITS = """
+import json, sys
+from blocklearn.__main__ import main
+sys.exit(max(main(["fit", *arguments]) for arguments in json.loads(sys.argv[1])))
+"""
 WAYS = ("end_to_end", "simultaneous", "sequential_digits", "merged", "overlapping")
 FEW = 12  # batches of each of the ways
 COMMON = (
@@ -138,19 +143,33 @@ def _processor() -> str:
 def run(name: str, folder: Path, *changes: str) -> Golden:
     """Train in a process of its own, as a user does, and read the losses from its table of
     metrics."""
-    own = [f"--trainer.default_root_dir={folder / 'run'}", *changes]
-    arguments = [*RUNS[name](folder), *COMMON, *own]
-    command = [sys.executable, "-m", "blocklearn", "fit", *arguments]
+    return run_all([name], folder, *changes)[name]
+
+
+def run_all(names: Sequence[str], folder: Path, *changes: str) -> dict[str, Golden]:
+    """Train one after the other in one process, which is not this one."""
+    commands = [
+        [*RUNS[name](folder), *COMMON, f"--trainer.default_root_dir={folder / name}", *changes]
+        for name in names
+    ]
     done = subprocess.run(
-        command, env={**os.environ, **PLAIN}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", FITS, json.dumps(commands)],
+        env={**os.environ, **PLAIN},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    with (folder / "run" / "metrics.csv").open(newline="") as file:
+    return {name: Golden(computed_with(), _losses(folder / name / "metrics.csv")) for name in names}
+
+
+def _losses(path: Path) -> list[list[float]]:
+    """Of every block that has learned; of one that has ended, its last."""
+    with path.open(newline="") as file:
         rows: list[dict[str, Any]] = [row for row in csv.DictReader(file) if row["block1/loss"]]
     blocks = [key for key in rows[0] if key.startswith("block") and key.endswith("/loss")]
-    losses = [[float(row[key]) for key in blocks if row[key]] for row in rows]
-    return Golden(computed_with(), losses)
+    return [[float(row[key]) for key in blocks if row[key]] for row in rows]
 
 
 if __name__ == "__main__":

@@ -39,9 +39,26 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+class Launched(dict[int, list[Any]]):
+    """What so many processes found, which are started when they are asked for."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+
+    def __missing__(self, processes: int) -> list[Any]:
+        self[processes] = cases.launch(self.root, processes)
+        return self[processes]
+
+
 @pytest.fixture(scope="module")
 def several(root: Path) -> dict[int, list[Any]]:
-    return {processes: cases.launch(root, processes) for processes in cases.RUNS}
+    return Launched(root)
+
+
+def slow_if_three(processes: int, *more: str) -> Any:
+    """Two and four processes are looked at always, three with the slow tests."""
+    return pytest.param(processes, *more, marks=[pytest.mark.slow] * (processes == 3))
 
 
 def checkpoint(folder: Path) -> dict[str, Any]:
@@ -64,10 +81,11 @@ def assert_identical(one: Any, other: Any) -> None:
         assert one == other
 
 
-@pytest.mark.parametrize(("processes", "name", "alone"), BITWISE)
+@pytest.mark.parametrize(("processes", "name", "alone"), [slow_if_three(*c) for c in BITWISE])
 def test_the_checkpoint_is_that_of_one_process_to_the_last_bit(
     several: dict[int, list[Any]], root: Path, processes: int, name: str, alone: str
 ) -> None:
+    assert len(several[processes]) == processes
     mine, theirs = (checkpoint(root / part) for part in (f"{processes}/{name}", f"one/{alone}"))
     for found in (mine, theirs):  # paths, and what was measured of the time
         found.pop("callbacks")
@@ -75,10 +93,13 @@ def test_the_checkpoint_is_that_of_one_process_to_the_last_bit(
     assert_identical(mine, theirs)
 
 
-@pytest.mark.parametrize(("processes", "name", "alone"), [c for c in BITWISE if c[1] == c[2]])
+@pytest.mark.parametrize(
+    ("processes", "name", "alone"), [slow_if_three(*c) for c in BITWISE if c[1] == c[2]]
+)
 def test_the_table_of_metrics_is_that_of_one_process(
     several: dict[int, list[Any]], root: Path, processes: int, name: str, alone: str
 ) -> None:
+    assert len(several[processes]) == processes
     mine, theirs = (root / part / "metrics.csv" for part in (f"{processes}/{name}", f"one/{alone}"))
     assert mine.read_text() == theirs.read_text()
     assert "block4/val_loss" in mine.read_text()
@@ -87,6 +108,7 @@ def test_the_table_of_metrics_is_that_of_one_process(
 def test_one_process_goes_on_from_the_checkpoint_of_two(
     several: dict[int, list[Any]], root: Path
 ) -> None:
+    assert len(several[2]) == 2
     begun = root / "2" / "begun" / "checkpoints" / "last.ckpt"
     cases.run(root / "back", "barlow_twins", resume=str(begun))
     whole, back = checkpoint(root / "one" / "barlow_twins"), checkpoint(root / "back")
@@ -94,7 +116,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(
     assert_identical(back["optimizer_states"], whole["optimizer_states"])
 
 
-@pytest.mark.parametrize("processes", [2, 3, 4])
+@pytest.mark.parametrize("processes", [slow_if_three(count) for count in (2, 3, 4)])
 def test_every_process_keeps_the_weights_of_its_own_blocks_alone(
     several: dict[int, list[Any]], root: Path, processes: int
 ) -> None:
@@ -119,10 +141,10 @@ def test_the_state_that_is_kept_for_a_metric_of_the_last_rank_is_that_of_one_pro
 def test_two_chains_of_two_ranks_are_one_process_with_the_whole_batch(
     several: dict[int, list[Any]], root: Path, name: str
 ) -> None:
+    here = [set(result[name]["here"]) for result in several[4]]
     mine, theirs = (checkpoint(root / part) for part in (f"4/{name}", "one/mesh"))
     torch.testing.assert_close(mine["state_dict"], theirs["state_dict"], rtol=1e-7, atol=1e-9)
     assert mine["global_step"] == theirs["global_step"]
-    here = [set(result[name]["here"]) for result in several[4]]
     assert here[0] == here[1] != here[2] == here[3]
 
 
@@ -137,7 +159,7 @@ def test_100_batches_in_two_processes_have_the_losses_of_one_and_the_result_is_e
         kept = golden_run(name, tmp_path / "one")
     found = golden_run(name, tmp_path, "--trainer.devices=2", "--trainer.strategy=block_parallel")
     assert found.losses == kept.losses
-    state = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    state = str(tmp_path / name / "checkpoints" / "last.ckpt")
     assert main(["export", state]) == 0
     for verb in ("validate", "isolation"):
         one = ["--trainer.devices=1", "--trainer.limit_val_batches=1"]
