@@ -37,7 +37,7 @@ def keyed_randomness(*keys: int, device: torch.device | None = None) -> Iterator
     """
     streams = [torch.default_generator]
     if device is not None and device.type == "cuda":
-        streams.append(torch.cuda.default_generators[_number(device)])
+        streams.append(_stream_of(device))
     outside = [stream.get_state() for stream in streams]
     for stream in streams:
         stream.manual_seed(fold_seed(*keys))
@@ -48,8 +48,10 @@ def keyed_randomness(*keys: int, device: torch.device | None = None) -> Iterator
             stream.set_state(state)
 
 
-def _number(device: torch.device) -> int:
-    return torch.cuda.current_device() if device.index is None else device.index
+def _stream_of(gpu: torch.device) -> torch.Generator:
+    torch.cuda.init()  # there are none before
+    number = torch.cuda.current_device() if gpu.index is None else gpu.index
+    return torch.cuda.default_generators[number]
 
 
 def keyed_uniform(index: Tensor, count: int, *keys: int) -> Tensor:

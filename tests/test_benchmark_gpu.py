@@ -104,6 +104,16 @@ def test_after_the_budget_no_stage_begins_and_one_that_can_go_on_is_stopped(
     assert times(tmp_path, "late") == 0
 
 
+def test_a_stage_that_cannot_go_on_later_is_not_cut_short_by_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = counting(tmp_path, "whole", "import time; time.sleep(1)")
+    stages = [whole, counting(tmp_path, "late")]
+    assert visit(monkeypatch, tmp_path, stages, "--budget", "0.008") == 0
+    found = endings(tmp_path)
+    assert (found["whole"]["status"], found["late"]["status"]) == ("done", "not begun")
+
+
 def test_what_cannot_run_here_is_left_out_with_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

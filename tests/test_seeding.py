@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from blocklearn.seeding import fold_seed, keyed_generator, keyed_randomness, keyed_uniform
@@ -43,3 +44,20 @@ def test_keyed_numbers_are_those_of_splitmix64() -> None:
         for column in range(3):
             bits = mixed(begin + (column + 1) * 0x9E3779B97F4A7C15 & whole)
             assert drawn[row, column].item() == (bits >> 11) / 2**53
+
+
+def test_a_gpus_own_stream_is_keyed_beside_the_cpus_and_goes_on_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of_gpu = torch.Generator().manual_seed(5)  # stands for that of a second GPU
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "default_generators", (torch.Generator(), of_gpu))
+    found = []
+    for _ in range(2):
+        with keyed_randomness(1, 2, device=torch.device("cuda", 1)):
+            found.append((torch.rand(3), torch.rand(3, generator=of_gpu)))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+    with keyed_randomness(1, 2):
+        assert torch.equal(torch.rand(3), found[0][0])
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(torch.rand(3, generator=of_gpu), expected)

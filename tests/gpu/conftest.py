@@ -1,9 +1,18 @@
 """Each check runs on every device: on the CPU in the ordinary suite, on CUDA with `-m gpu`."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On CUDA warnings are told and are no errors, until a GPU has shown which there are."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.filterwarnings("default"))
 
 
 @pytest.fixture(params=["cpu", CUDA])

@@ -34,8 +34,6 @@ OPTIMIZERS: dict[str, Any] = {
 FUSED = partial(OBJECTIVE, pooling=partial(ExpandPooling, width=64))
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
 @pytest.mark.parametrize(
     "changes",
     [

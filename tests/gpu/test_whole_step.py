@@ -58,8 +58,6 @@ def test_nhwc_convolutions_give_the_same(device: torch.device) -> None:
     assert_same(step_on(device, channels_last=True), plain(), 1e-9)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
 def test_compiled_stages_give_nearly_the_same(cuda: torch.device) -> None:
     with no_tf32():
         assert_same(step_on(cuda, torch.float32, compile=True), plain(), 2e-3)
