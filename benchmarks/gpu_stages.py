@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-# The comparison of ways to train on CIFAR-10. The folder of the data and of the runs follow.
-CIFAR10 = ("ablate", "ways_cifar10")
+# What is trained on CIFAR-10: the stage, the sweep, and its seeds; one seed of everything first.
+CIFAR10 = (
+    ("cifar10", "ways_cifar10", 1),
+    ("cifar10_heads", "heads_cifar10", 1),
+    ("cifar10_seeds", "ways_cifar10", 3),
+)
 PYTHON = sys.executable
 
 
@@ -79,7 +83,7 @@ def stages(settings: argparse.Namespace, on_gpu: bool) -> list[Stage]:
             "--step",
             str(folder / "step.json"),
         ),
-        _cifar10(settings),
+        *(_cifar10(settings, *one) for one in CIFAR10),
     ]
 
 
@@ -112,15 +116,17 @@ def _suite(settings: argparse.Namespace) -> Stage:
     )
 
 
-def _cifar10(settings: argparse.Namespace) -> Stage:
-    runs = settings.folder / "ways_cifar10"
-    data = str(settings.data) if settings.data else "CIFAR10_FOLDER"
-    own = ["--data.root", data, "--default_root_dir", str(runs)]
-    missing = None if settings.data else "no folder of CIFAR-10 (make gpu DATA=FOLDER)"
+def _cifar10(settings: argparse.Namespace, name: str, sweep: str, seeds: int) -> Stage:
+    data: Path | None = settings.data
+    # the files of torchvision, or folders of images
+    kind = ["--data", "ImageFolder"] if data and (data / "train").is_dir() else []
+    runs = str(settings.folder / sweep)
+    own = [*kind, "--data.root", str(data or "CIFAR10_FOLDER"), "--default_root_dir", runs]
+    missing = None if data else "no folder of CIFAR-10 (make gpu DATA=FOLDER)"
     return Stage(
-        "cifar10",
-        "ways to train on CIFAR-10",
-        [PYTHON, "-m", "blocklearn", *CIFAR10, *own],
+        name,
+        f"{sweep} on CIFAR-10, {'one seed' if seeds == 1 else f'{seeds} seeds'}",
+        [PYTHON, "-m", "blocklearn", "ablate", sweep, "--seeds", str(seeds), *own],
         needs=["jsonargparse", "wandb"],
         missing="too long for a trial" if settings.quick else missing,
         stops=True,

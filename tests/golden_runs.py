@@ -143,17 +143,23 @@ def _processor() -> str:
 def run(name: str, folder: Path, *changes: str) -> Golden:
     """Train in a process of its own, as a user does, and read the losses from its table of
     metrics."""
-    return run_all([name], folder, *changes)[name]
+    _carry_out("-m", "blocklearn", "fit", *_arguments(name, folder), *changes)
+    return Golden(computed_with(), _losses(folder / name / "metrics.csv"))
 
 
-def run_all(names: Sequence[str], folder: Path, *changes: str) -> dict[str, Golden]:
+def run_all(names: Sequence[str], folder: Path) -> dict[str, Golden]:
     """Train one after the other in one process, which is not this one."""
-    commands = [
-        [*RUNS[name](folder), *COMMON, f"--trainer.default_root_dir={folder / name}", *changes]
-        for name in names
-    ]
+    _carry_out("-c", FITS, json.dumps([_arguments(name, folder) for name in names]))
+    return {name: Golden(computed_with(), _losses(folder / name / "metrics.csv")) for name in names}
+
+
+def _arguments(name: str, folder: Path) -> list[str]:
+    return [*RUNS[name](folder), *COMMON, f"--trainer.default_root_dir={folder / name}"]
+
+
+def _carry_out(*words: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FITS, json.dumps(commands)],
+        [sys.executable, *words],
         env={**os.environ, **PLAIN},
         capture_output=True,
         text=True,
@@ -161,7 +167,6 @@ def run_all(names: Sequence[str], folder: Path, *changes: str) -> dict[str, Gold
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return {name: Golden(computed_with(), _losses(folder / name / "metrics.csv")) for name in names}
 
 
 def _losses(path: Path) -> list[list[float]]:

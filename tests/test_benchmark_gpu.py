@@ -1,6 +1,7 @@
 """`make gpu`: one visit to a GPU, that may be cut short and started again."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import gpu, gpu_stages
 from benchmarks.gpu_record import count_tests
 from benchmarks.gpu_stages import Stage
 from benchmarks.rows import Row, make_parser, save_rows
+from blocklearn.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -170,7 +173,7 @@ def test_every_stage_gives_its_benchmark_flags_that_it_takes(
 ) -> None:
     settings = Namespace(folder=tmp_path, data=tmp_path, quick=quick)
     stages = gpu_stages.stages(settings, on_gpu)
-    assert len({stage.name for stage in stages}) == len(stages) == 9
+    assert len({stage.name for stage in stages}) == len(stages) == 11
     for stage in stages:
         _, _, module, *arguments = stage.command
         if module.startswith("benchmarks."):
@@ -180,6 +183,42 @@ def test_every_stage_gives_its_benchmark_flags_that_it_takes(
             assert taken.quick == quick
 
 
+@pytest.mark.parametrize("folders", [True, False])
+def test_cifar10_may_be_folders_of_images_or_the_files_of_torchvision(
+    tmp_path: Path, folders: bool
+) -> None:
+    if folders:
+        (tmp_path / "train").mkdir()
+    settings = Namespace(folder=tmp_path, data=tmp_path, quick=False)
+    commands = [s.command for s in gpu_stages.stages(settings, True) if s.name.startswith("cifar")]
+    assert [("ImageFolder" in command) for command in commands] == [folders] * 3
+    assert [command[command.index("--seeds") + 1] for command in commands] == ["1", "1", "3"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", ["ways_cifar10", "heads_cifar10"])
+def test_every_run_on_cifar10_takes_two_steps_in_small_on_a_cpu(
+    tmp_path: Path, sweep: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(40):
+        image = Image.effect_noise((32, 32), 50 + number).convert("RGB")
+        path = tmp_path / "data" / ("train", "test")[number % 2] / f"class{number % 4 // 2}"
+        path.mkdir(parents=True, exist_ok=True)
+        image.save(path / f"{number}.png")
+    data = ["--data", "ImageFolder", "--data.root", str(tmp_path / "data")]
+    main(["ablate", sweep, *data, "--dry_run"])
+    commands = [shlex.split(line)[1:] for line in capsys.readouterr().out.splitlines()]
+    few = [
+        *("--trainer.fast_dev_run", "2", "--trainer.accelerator", "cpu", "--then_test", "false"),
+        *("--resume", "null", "--data.batch_size", "4", "--wandb.mode", "disabled"),
+        *("--model.network.backbone_kwargs", "{channels: [8, 8, 16, 16]}"),
+    ]
+    assert len(commands) == {"ways_cifar10": 21, "heads_cifar10": 5}[sweep]
+    for command in commands:
+        folder = f"--trainer.default_root_dir={tmp_path / 'run'}"
+        assert main([*command, *few, folder]) == 0, command
+
+
 @pytest.mark.slow
 def test_all_of_it_runs_in_small_on_a_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu", "--quick", "--folder", str(tmp_path)]
@@ -187,7 +226,7 @@ def test_all_of_it_runs_in_small_on_a_cpu(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = endings(tmp_path)
     left_out = {name for name, ending in found.items() if ending["status"] == "left out"}
-    assert left_out == {"suite", "cifar10"}
+    assert left_out == {"suite", "cifar10", "cifar10_heads", "cifar10_seeds"}
     assert all(one["status"] == "done" for name, one in found.items() if name not in left_out)
     assert "its figures mean nothing" in (tmp_path / "summary.md").read_text()
     assert (tmp_path / "step_trace.json").exists()
