@@ -37,7 +37,7 @@ from blocklearn.__main__ import main
 sys.exit(max(main(["fit", *arguments]) for arguments in json.loads(sys.argv[1])))
 """
 WAYS = ("end_to_end", "simultaneous", "sequential_digits", "merged", "overlapping")
-FEW = 12  # batches of each of the ways
+FEW = 8  # batches of each of the ways
 COMMON = (
     "--trainer.max_epochs=-1",
     "--trainer.limit_val_batches=0",
@@ -86,7 +86,7 @@ def way(name: str) -> Callable[[Path], list[str]]:
     digits on any machine."""
 
     def arguments(folder: Path) -> list[str]:
-        few = [f"--trainer.max_steps={FEW}", "--data.batch_size=32", "--trainer.precision=64-true"]
+        few = [f"--trainer.max_steps={FEW}", "--data.batch_size=16", "--trainer.precision=64-true"]
         few.append("--model.lr_schedule.warmup_epochs=0")
         return ["--config=bt_digits.yaml", f"--config=ways/{name}.yaml", *few]
 
