@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import seed_everything
+from ranks import run_ranks
 from small import StopAt, same_weights, small_data, small_trainer, weights
 from test_configs import METHODS, parser
 from test_every_axis_trains import ONE_UNIT, VIT, assert_two_steps_move_every_block
@@ -81,3 +83,24 @@ def test_a_method_goes_on_as_if_it_had_not_been_stopped(path: Path, tmp_path: Pa
     with pytest.raises(RuntimeError, match="killed"):
         fit(StopAt(3, stopped))
     assert same_weights(whole, fit(resume=stopped))
+
+
+@pytest.mark.slow
+def test_a_method_whose_blocks_share_nothing_learns_the_same_on_two_processes(
+    tmp_path: Path,
+) -> None:
+    from methods_on_ranks import __file__ as script
+    from methods_on_ranks import train
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = train(tmp_path)
+    torch.set_num_threads(threads)
+    first, second = run_ranks(script, tmp_path, tmp_path, 2, timeout=550)
+    assert len(alone) >= 20
+    for name, kept in alone.items():
+        together = {**first[name], **second[name]}
+        assert together.keys() == kept.keys(), name
+        assert len(first[name]) < len(kept) > len(second[name]), "neither has all of them"
+        different = [key for key in kept if not torch.equal(kept[key], together[key])]
+        assert not different, (name, different)
