@@ -113,11 +113,18 @@ class Runner:
         return f"{self.metric.name} {told}"
 
     def _left(self) -> str:
-        left = self.count - len(self.ended)
+        left = self.count - len(self.ended) - self._still_to_come_but_done()
         if not left:
             return ""
         rounds = -(-left // len(self._pool.places))
         return f"; {left} left, about {duration(mean(self._seconds) * rounds)}"
+
+    def _still_to_come_but_done(self) -> int:
+        """Runs that an earlier start has ended, and that this one has not come to yet."""
+        counted = {trial.folder for trial, _ in self.ended}
+        known = [trial for settings in self.search.examples() for trial in self.maker.of(settings)]
+        ahead = [trial for trial in known if trial.folder not in counted]
+        return sum(outcome_of(trial) is not None for trial in ahead)
 
 
 def duration(seconds: float) -> str:

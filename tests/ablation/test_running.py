@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from blocklearn import UserError
 from blocklearn.ablation.job_script import job_script
 from blocklearn.ablation.outcome import last_words, outcome_of
 from blocklearn.ablation.places import places_on, visible_devices
-from blocklearn.ablation.processes import LOCK, start
+from blocklearn.ablation.processes import LOCK, Process, start
 from blocklearn.ablation.recorded import known_settings
 from blocklearn.ablation.runner import Runner, duration
 from blocklearn.ablation.search import ListedSearch
@@ -145,6 +146,28 @@ def test_what_has_ended_is_not_started(tmp_path: Path) -> None:
     runner.run()
     assert [trial.name for trial, _ in runner.ended] == ["noise=none"] * 2 + ["noise=all"] * 2
     assert not list(tmp_path.glob("**/log.txt"))
+
+
+def test_what_an_earlier_start_has_ended_is_not_counted_as_left(tmp_path: Path) -> None:
+    own = maker(tmp_path, [0, 1])
+    settings = [{"model.noise": "none"}, {"model.noise": "all"}]
+    every = [trial for one in settings for trial in own.of(one)]
+    finish(every[1], 90.0)
+    finish(every[2], 90.0)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+
+    runner = Runner(ListedSearch(settings), own, METRIC, [{}], say)
+    trial = every[0]
+    process = Process(trial, 0, subprocess.Popen([sys.executable, "-c", ""]))
+    assert runner.following() == trial
+    process.popen.wait()
+    finish(trial, 80.0)
+    runner.finish(process)
+    assert said[0].startswith("[1/4] noise=none, seed 0: probe/last 80, ")
+    assert "; 1 left, about " in said[0]
 
 
 def test_a_folder_that_another_process_holds_is_waited_for_and_looked_at_again(
