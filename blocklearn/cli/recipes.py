@@ -11,7 +11,8 @@ TITLES = {
     "": "Recipes (blocklearn fit --config NAME)",
     "probe_": "Evaluations (blocklearn test --model.checkpoint FILE --config NAME)",
     "methods/": "Methods, to put upon any of these (--config methods/NAME.yaml)",
-    "sweeps/": "Sweeps",
+    "ways/": "Ways of training, to put upon some of these (--config ways/NAME.yaml)",
+    "sweeps/": "Sweeps (blocklearn ablate NAME)",
 }
 
 
