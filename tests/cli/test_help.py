@@ -117,7 +117,7 @@ def test_a_part_tells_what_it_is_and_takes(capsys: pytest.CaptureFixture[str]) -
 
 def test_help_recipes_names_every_shipped_file_and_says_what_it_is() -> None:
     listed = list_recipes()
-    for path in (*shipped_configs().glob("*.yaml"), *shipped_configs().glob("sweeps/*.yaml")):
+    for path in shipped_configs().rglob("*.yaml"):
         entry = listed.partition(f"\n  {path.stem}\n      ")[2]
         assert len(entry.partition("\n  ")[0]) > 20, path
     assert max(map(len, listed.splitlines()[1:])) <= 80
