@@ -17,6 +17,7 @@ from blocklearn.weights.atomic_write import replacing
 Ended = Sequence[tuple[Trial, Outcome | None]]
 MB = 2**20
 OF_BLOCK = "probe/block"
+DIFFERENCE = "difference"
 HEADINGS = {
     "best_block": "best at",
     "seconds_per_batch": "s a batch",
@@ -45,6 +46,7 @@ def print_settings(
     shown: Sequence[str],
     costs: Mapping[str, StepCost],
     path: Path,
+    against: str | None = None,
 ) -> Path:
     """The table, also in Markdown, and as CSV with the mean and the standard deviation (n - 1) of
     every figure.
@@ -56,9 +58,11 @@ def print_settings(
             block that has one.
         costs: of every setting that came to its end, by its name; empty where nothing was counted.
         path: of the CSV file.
+        against: the setting that the metric of every other is compared with, seed by seed: the mean
+            of the differences and their standard deviation (n - 1).
 
     Raises:
-        UserError: for a figure that no run has logged.
+        UserError: for a figure that no run has logged, and a setting that has not ended.
     """
     settings = dict.fromkeys(trial.name for trial, outcome in ended if outcome)
     found = {name: [o for t, o in ended if o and t.name == name] for name in settings}
@@ -66,6 +70,9 @@ def print_settings(
     for name in names:
         _require_logged(name, found)
     lines = [_line(name, runs, names, costs.get(name)) for name, runs in found.items()]
+    if against is not None:
+        differences = differences_from(against, ended, metric.name)
+        lines = [_after(line, metric.name, differences[str(line["setting"])]) for line in lines]
     with replacing(path.with_suffix(".md")) as unfinished:
         unfinished.write_text(f"{_show(lines)}\n")
     with replacing(path) as unfinished, unfinished.open("w", newline="") as file:
@@ -84,6 +91,42 @@ def best_block(runs: Sequence[Outcome]) -> tuple[str, list[float]] | None:
                 blocks.setdefault(name.removeprefix("probe/"), []).append(value)
     whole = {name: values for name, values in blocks.items() if len(values) == len(runs)}
     return max(whole.items(), key=lambda entry: mean(entry[1])) if whole else None
+
+
+def differences_from(against: str, ended: Ended, figure: str) -> dict[str, list[float]]:
+    """By setting: its figure minus that of `against`, of every seed that both have.
+
+    Raises:
+        UserError: where no run of `against` has ended.
+    """
+    values: dict[str, dict[int | None, float]] = {}
+    for trial, outcome in ended:
+        value = None if outcome is None else _value(outcome, figure)
+        own = values.setdefault(trial.name, {})
+        if value is not None:
+            own[trial.seed] = value
+    if not values.get(against):
+        raise UserError(
+            f"ablate: --against {against}: no run of that setting has ended; there are "
+            f"{', '.join(name for name, own in values.items() if own)}"
+        )
+    base = values[against]
+    return {
+        name: [own[seed] - base[seed] for seed in own if seed in base]
+        for name, own in values.items()
+    }
+
+
+def _after(
+    line: Mapping[str, object], figure: str, differences: Sequence[float]
+) -> dict[str, object]:
+    """With the difference behind the figure."""
+    if figure not in line:
+        return dict(line)
+    told = _spread(f"probe/{DIFFERENCE}", differences)
+    at = list(line).index(f"{figure}_sd" if f"{figure}_sd" in line else figure) + 1
+    entries = list(line.items())
+    return {**dict(entries[:at]), **told, **dict(entries[at:])}
 
 
 def _line(

@@ -151,6 +151,7 @@ def _table_command(options: Any, maker: "TrialMaker") -> str:
     if options.search_seed:
         words += ["--search_seed", str(options.search_seed)]
     words += ["--costs"] * options.costs
+    words += ["--against", options.against] if options.against else []
     for flag, given in (("--show", options.show), ("--test", options.test)):
         words += [word for name in given for word in (flag, name)]
     return shlex.join([*words, *options.of_every_run, "--table"])
@@ -236,8 +237,9 @@ def _show(ended: "Ended", sweep: "Sweep", folder: Path, options: Any) -> None:
     if not ended:
         raise UserError(f"ablate: no run in {folder} has ended")
     written = summarise(ended, sweep.metric, folder, _tests(options))
-    if options.costs or options.show:
-        written.append(_settings(ended, sweep, folder, options))
+    if options.costs or options.show or options.against:
+        path = _settings(ended, sweep, folder, options)
+        written += [path, path.with_suffix(".md")]
     print(f"Written: {', '.join(map(str, written))}")
 
 
@@ -246,4 +248,5 @@ def _settings(ended: "Ended", sweep: "Sweep", folder: Path, options: Any) -> Pat
     from blocklearn.cli.trial_costs import costs_of
 
     costs = costs_of(ended) if options.costs else {}
-    return print_settings(ended, sweep.metric, options.show, costs, folder / "settings.csv")
+    path = folder / "settings.csv"
+    return print_settings(ended, sweep.metric, options.show, costs, path, options.against)

@@ -66,6 +66,11 @@ def ablate_parser() -> argparse.ArgumentParser:
         "that of the last block",
     )
     parser.add_argument(
+        "--against",
+        metavar="SETTING",
+        help="a line for every setting, with how far it is from this one, seed by seed",
+    )
+    parser.add_argument(
         "--test",
         action="append",
         default=[],

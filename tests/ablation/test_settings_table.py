@@ -64,3 +64,26 @@ def test_a_figure_that_nobody_logged_is_refused_with_those_that_are_near(tmp_pat
 def test_the_best_block_is_one_that_all_runs_have() -> None:
     assert best_block([outcome(1), outcome(1, **{"probe/block3": 99.0})]) == ("block1", [80, 80])
     assert best_block([Outcome(None, {}, None)]) is None  # pyright: ignore
+
+
+def test_a_setting_is_compared_with_another_seed_by_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = "probe/last"
+    runs = {"a": (60.0, 70.0, 80.0), "b": (62.0, 72.0, 79.0), "c": (50.0,), "d": ()}
+    every: Any = [
+        (Trial(name, {}, seed, tmp_path, ()), outcome(1, **{last: value}))
+        for name, values in runs.items()
+        for seed, value in enumerate(values)
+    ]
+    every.append((Trial("d", {}, 0, tmp_path, ()), None))
+    print_settings(every, Metric(), [], {}, tmp_path / "x.csv", "a")
+    with (tmp_path / "x.csv").open(newline="") as file:
+        first, second, third = csv.DictReader(file)
+    assert float(first["probe/difference"]) == float(first["probe/difference_sd"]) == 0.0
+    assert float(second["probe/difference"]) == pytest.approx(1.0)
+    assert float(second["probe/difference_sd"]) == pytest.approx(3**0.5)
+    assert (third["probe/difference"], third["probe/difference_sd"]) == ("-10.0", "")
+    assert "1.0 ± 1.7" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--against d: no run of that setting has ended; there are"):
+        print_settings(every, Metric(), [], {}, tmp_path / "x.csv", "d")
