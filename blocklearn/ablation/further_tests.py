@@ -66,9 +66,10 @@ class FurtherTest:
     def results_of(self, trial: Trial) -> Path | None:
         """What it found of the trial as it is now; None where it was not tested since."""
         path, state = trial.folder / self.name / RESULTS, RunFolder(trial.folder).last_checkpoint
-        if not path.exists() or path.stat().st_mtime < state.stat().st_mtime:
+        if not path.exists():
             return None
-        return path
+        learned_on = state.exists() and path.stat().st_mtime < state.stat().st_mtime
+        return None if learned_on else path
 
 
 class FurtherTests:
@@ -140,16 +141,10 @@ class FurtherTests:
 
 
 def found_by(test: FurtherTest, ended: Ended) -> dict[str, list[Results]]:
-    """What a test found of every setting over its seeds.
-
-    Raises:
-        UserError: where it found nothing yet.
-    """
+    """What a test found of every setting over its seeds; empty where it found nothing yet."""
     found: dict[str, list[Results]] = {}
     for trial, outcome in ended:
         path = test.results_of(trial) if outcome else None
         if path is not None:
             found.setdefault(trial.name, []).append(read_results(path))
-    if not found:
-        raise UserError(f"ablate: --test {test.text!r}: no run has been tested so yet")
     return found

@@ -37,8 +37,12 @@ def summarise(
     runs = by_setting(ended)
     if not any(runs.values()):
         return written
-    further = {f"ablation_{test.name}": found_by(test, ended) for test in tests}
-    tables = {"ablation": runs, **further}
+    tables = {"ablation": runs}
+    for test in tests:
+        if found := found_by(test, ended):
+            tables[f"ablation_{test.name}"] = found
+        else:
+            print(f"--test {test.text!r}: no run has been tested so yet")
     for name, found in tables.items():
         print_comparison(found)
         picture = plot_comparison(found, folder / f"{name}.png")

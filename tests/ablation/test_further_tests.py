@@ -9,6 +9,8 @@ from ablation.test_running import finish, trials
 from blocklearn import UserError
 from blocklearn.ablation.further_tests import FurtherTest, FurtherTests, found_by
 from blocklearn.ablation.outcome import outcome_of
+from blocklearn.ablation.summary import summarise
+from blocklearn.ablation.sweep_file import Metric
 from blocklearn.evaluation import Row
 from blocklearn.reporting.results import Results, write_results
 
@@ -84,8 +86,23 @@ def test_what_was_found_is_told_by_setting_over_its_seeds_without_runs_that_fail
         "noise=none": [0.0, 10.0],
         "noise=all": [20.0],
     }
-    with pytest.raises(UserError, match="--test 'Retrieval': no run has been tested so yet"):
-        found_by(FurtherTest("Retrieval"), ended)
+    assert found_by(FurtherTest("Retrieval"), ended) == {}
+
+
+def test_the_table_of_the_runs_is_shown_though_a_further_test_found_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = trials(tmp_path)[0]
+    finish(trial, 90.0)
+    written = summarise([(trial, outcome_of(trial))], Metric(), tmp_path, [FurtherTest("KNN")])
+    assert tmp_path / "ablation.png" in written
+    assert "--test 'KNN': no run has been tested so yet" in capsys.readouterr().out
+
+
+def test_what_was_tested_counts_though_the_checkpoint_is_gone(tmp_path: Path) -> None:
+    trial, test = trials(tmp_path)[0], FurtherTest("KNN")
+    write_tested(trial.folder / "knn", 50.0, 1.0)
+    assert test.results_of(trial) == trial.folder / "knn" / "results.json"
 
 
 def test_a_test_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
