@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-from blocklearn.ablation.outcome import Outcome, last_words
+from blocklearn.ablation.outcome import Ended, last_words
 from blocklearn.ablation.pool import Pool
 from blocklearn.ablation.processes import Process
 from blocklearn.ablation.runner import duration
@@ -18,8 +18,6 @@ from blocklearn.errors import UserError
 from blocklearn.reporting.results import Results, read_results
 from blocklearn.runs.command_of_test import command_of_test
 from blocklearn.runs.run_folder import RESULTS, RunFolder
-
-Ended = Sequence[tuple[Trial, Outcome | None]]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What became of a trial."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose, isnan
 from pathlib import Path
@@ -31,6 +31,9 @@ class Outcome:
     figures: dict[str, float]
     seconds: float | None
     seconds_per_batch: float | None = None
+
+
+Ended = Sequence[tuple[Trial, Outcome | None]]  # trials, and what became of them; None: it failed
 
 
 def outcome_of(trial: Trial) -> Outcome | None:

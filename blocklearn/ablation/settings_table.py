@@ -6,15 +6,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from blocklearn.ablation.outcome import Outcome
+from blocklearn.ablation.outcome import Ended, Outcome
 from blocklearn.ablation.sweep_file import Metric
-from blocklearn.ablation.trials import Trial
 from blocklearn.errors import UserError
 from blocklearn.reporting.markdown import as_markdown
 from blocklearn.reporting.tables import print_table
 from blocklearn.weights.atomic_write import replacing
 
-Ended = Sequence[tuple[Trial, Outcome | None]]
 MB = 2**20
 OF_BLOCK = "probe/block"
 DIFFERENCE = "difference"

@@ -6,16 +6,14 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from blocklearn.ablation.further_tests import FurtherTest, found_by
-from blocklearn.ablation.outcome import OF_TEST, Outcome
+from blocklearn.ablation.outcome import OF_TEST, Ended
 from blocklearn.ablation.sweep_file import Metric
-from blocklearn.ablation.trials import SEED, Trial
+from blocklearn.ablation.trials import SEED
 from blocklearn.errors import UserError
 from blocklearn.reporting.comparison import plot_comparison, print_comparison, write_comparison
 from blocklearn.reporting.markdown import write_markdown
 from blocklearn.reporting.results import Results
 from blocklearn.weights.atomic_write import replacing
-
-Ended = Sequence[tuple[Trial, Outcome | None]]
 
 
 def summarise(

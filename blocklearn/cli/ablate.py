@@ -13,8 +13,8 @@ from blocklearn.cli.ablate_flags import ablate_parser
 from blocklearn.errors import UserError
 
 if TYPE_CHECKING:
-    from blocklearn.ablation.further_tests import Ended, FurtherTest, FurtherTests
-    from blocklearn.ablation.outcome import Outcome
+    from blocklearn.ablation.further_tests import FurtherTest, FurtherTests
+    from blocklearn.ablation.outcome import Ended, Outcome
     from blocklearn.ablation.runner import Runner
     from blocklearn.ablation.search import Search
     from blocklearn.ablation.sweep_file import Sweep

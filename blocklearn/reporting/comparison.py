@@ -19,7 +19,7 @@ from blocklearn.reporting.seeds import (
     over_what,
     place,
 )
-from blocklearn.reporting.tables import feature_name, shown_short, value_name
+from blocklearn.reporting.tables import feature_name, shown_short, shown_spread, value_name
 from blocklearn.reporting.wide_table import print_wide
 from blocklearn.weights.atomic_write import replacing
 
@@ -113,7 +113,7 @@ def _cell(spread: Spread | None, best: str | None, unit: str, width: int) -> str
 def _sd(spread: Spread | None, unit: str) -> str:
     if spread is None or spread.sd is None:
         return ""
-    return f"{spread.sd:.1f}" if "%" in unit else f"{spread.sd:.2g}"
+    return shown_spread(spread.sd, unit)
 
 
 def _as_columns(name: str, spread: Spread | None) -> dict[str, float | int | str]:

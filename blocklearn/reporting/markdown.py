@@ -5,7 +5,7 @@ from pathlib import Path
 
 from blocklearn.reporting.results import Results
 from blocklearn.reporting.seeds import Place, Spread, first_of, kinds_of, over_seeds, over_what
-from blocklearn.reporting.tables import feature_name, shown_short, value_name
+from blocklearn.reporting.tables import feature_name, shown_short, shown_spread, value_name
 from blocklearn.weights.atomic_write import replacing
 
 
@@ -71,4 +71,4 @@ def _cell(spread: Spread | None, unit: str) -> str:
     text = shown_short(spread.mean, unit)
     if spread.sd is None:
         return text
-    return f"{text} ± {spread.sd:.1f}" if "%" in unit else f"{text} ± {spread.sd:.2g}"
+    return f"{text} ± {shown_spread(spread.sd, unit)}"

@@ -61,6 +61,11 @@ def shown_short(value: float, unit: str) -> str:
     return f"{value:.1f}" if "%" in unit else f"{value:.4g}"
 
 
+def shown_spread(sd: float, unit: str) -> str:
+    """A standard deviation, beside a value as `shown_short` has it."""
+    return f"{sd:.1f}" if "%" in unit else f"{sd:.2g}"
+
+
 def feature_name(feature: str) -> str:
     """What a feature is called for people; one of a user's own objective keeps its name."""
     return NAMES.get(feature, feature)
