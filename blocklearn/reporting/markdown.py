@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from blocklearn.reporting.results import Results
-from blocklearn.reporting.seeds import Place, Spread, first_of, kinds_of, over_seeds, over_what
+from blocklearn.reporting.seeds import (
+    Place,
+    Spread,
+    first_of,
+    kinds_of,
+    over_seeds,
+    over_stage_before,
+    over_what,
+)
 from blocklearn.reporting.tables import feature_name, shown_short, shown_spread, value_name
 from blocklearn.weights.atomic_write import replacing
 
@@ -12,7 +20,7 @@ from blocklearn.weights.atomic_write import replacing
 def write_markdown(evaluations: Sequence[Mapping[str, Sequence[Results]]], path: Path) -> Path:
     """A heading for every evaluation, and below it a table for every value and kind of feature: a
     line per run, a column per stage, mean ± standard deviation (n - 1) over several results of a
-    run.
+    run. Behind those of the value that is compared, what every stage adds to the one before it.
 
     Args:
         evaluations: for each, results by the label of the run.
@@ -43,9 +51,11 @@ def _parts(runs: Mapping[str, Sequence[Results]]) -> Iterator[str]:
         found = {run: over_seeds(results, name) for run, results in runs.items() if results}
         for feature, data in kinds_of(runs):
             heading = " ".join(w for w in (value_name(name), feature_name(feature), data) if w)
-            table = _table(heading, (feature, data), found, first.unit)
-            if table:
-                yield table
+            yield from _table(heading, (feature, data), found, first.unit)
+            if name == first.compared:
+                added = {run: over_stage_before(results, name) for run, results in runs.items()}
+                heading = f"{heading}, minus the stage before"
+                yield from _table(heading, (feature, data), added, first.unit)
 
 
 def _table(
@@ -53,16 +63,16 @@ def _table(
     kind: tuple[str, str],
     found: Mapping[str, Mapping[Place, Spread]],
     unit: str,
-) -> str:
-    """Empty where no run has this value of these features."""
+) -> Iterator[str]:
+    """One, or none where no run has this value of these features."""
     places = sorted({place for figures in found.values() for place in figures})
     places = [place for place in places if place[2:] == kind]
     if not places:
-        return ""
+        return
     header = [heading, *(f"{place.index} {place.stage}" for place in places)]
     there = {run: f for run, f in found.items() if any(place in f for place in places)}
     rows = [[run, *(_cell(f.get(place), unit) for place in places)] for run, f in there.items()]
-    return as_markdown(header, rows)
+    yield as_markdown(header, rows)
 
 
 def _cell(spread: Spread | None, unit: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from statistics import mean, stdev
 from typing import NamedTuple
 
@@ -60,6 +61,19 @@ def over_seeds(results: Iterable[Results], name: str) -> dict[Place, Spread]:
     for row in (row for one in results for row in one.rows):
         if name in row.values:
             found.setdefault(place(row), []).append(row.values[name])
+    return {where: spread(values) for where, values in found.items()}
+
+
+def over_stage_before(results: Iterable[Results], name: str) -> dict[Place, Spread]:
+    """What each stage adds: its value minus that of the stage before it with the same kind of
+    features, of every result, and then over the results."""
+    found: dict[Place, list[float]] = {}
+    for one in results:
+        values = {place(row): row.values[name] for row in one.rows if name in row.values}
+        order = sorted(values, key=lambda at: (at[2:], at.index))
+        for before, at in pairwise(order):
+            if before[2:] == at[2:]:
+                found.setdefault(at, []).append(values[at] - values[before])
     return {where: spread(values) for where, values in found.items()}
 
 
