@@ -4,7 +4,7 @@ import re
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -19,6 +19,8 @@ from blocklearn.reporting.results import Results, read_results
 from blocklearn.runs.command_of_test import command_of_test
 from blocklearn.runs.run_folder import RESULTS, RunFolder
 
+AGAINST = "{against}"
+
 
 @dataclass(frozen=True)
 class FurtherTest:
@@ -26,10 +28,23 @@ class FurtherTest:
 
     Attributes:
         text: as it was given: the name of an evaluation or of a configuration, and flags of
-            `blocklearn test`.
+            `blocklearn test`. `{against}` in it is a checkpoint: the last of the run of the setting
+            `against` with the same seed.
+        against: a setting of the sweep.
+
+    Raises:
+        UserError: for a `{against}` where there is no such setting.
     """
 
     text: str
+    against: str | None = None
+
+    def __post_init__(self) -> None:
+        if AGAINST in self.text and self.against is None:
+            raise UserError(
+                f"ablate: --test {self.text!r}: {AGAINST} is the run that others are compared "
+                "with; name its setting with --against SETTING"
+            )
 
     @property
     def words(self) -> list[str]:
@@ -53,12 +68,24 @@ class FurtherTest:
     @property
     def name(self) -> str:
         """Of the folder of its results, in that of the run."""
-        words = re.sub(r"\.ya?ml\b|--(evaluation\.)?", "", self.text)
+        text = self.text.replace(AGAINST, str(self.against))
+        words = re.sub(r"\.ya?ml\b|--(evaluation\.)?", "", text)
         return cleaned(words).lower()
 
-    def of(self, trial: Trial) -> Trial:
-        """The trial's test, to be run in its folder."""
+    def of(self, trial: Trial, others: Iterable[Trial] = ()) -> Trial | None:
+        """The trial's test, to be run in its folder; None where it needs a run that is not there.
+
+        Args:
+            trial: that is tested.
+            others: runs that have ended.
+        """
         words = [*self.words, "--save_as", self.name]
+        if AGAINST in self.text:
+            same = [t for t in others if (t.name, t.seed) == (self.against, trial.seed)]
+            if not same:
+                return None
+            checkpoint = str(RunFolder(same[0].folder).last_checkpoint)
+            words = [word.replace(AGAINST, checkpoint) for word in words]
         return replace(trial, arguments=tuple(command_of_test(RunFolder(trial.folder), *words)))
 
     def results_of(self, trial: Trial) -> Path | None:
@@ -94,10 +121,15 @@ class FurtherTests:
         trials = [trial for trial, outcome in ended if outcome is not None]
         # test after test, so that two tests of one run seldom wait for each other
         missing = [(t, trial) for t in tests for trial in trials if t.results_of(trial) is None]
-        self.count, self.done, self.say = len(missing), 0, say
-        self.failed: list[str] = []
+        found = [(t.of(trial, trials), t, trial) for t, trial in missing]
+        self._left = deque((made, test) for made, test, _ in found if made)
+        self.count, self.done, self.say = len(self._left), 0, say
+        self.failed = [
+            f"{trial.title}, {test.text}; why: no run of {test.against} with its seed has ended"
+            for made, test, trial in found
+            if made is None
+        ]
         self._pool = Pool(places, self, say)
-        self._left = deque((test.of(trial), test) for test, trial in missing)
         self._begun: dict[tuple[str, ...], FurtherTest] = {}
         self._seconds: list[float] = []
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,12 @@ def _check(trials: "Sequence[Trial]", sweep: "Sweep", options: Any) -> Any:
             f"ablate: --test needs --executor local; send the runs without it, and when they have "
             f"ended, repeat the command with --test and without --executor {options.executor}"
         )
+    names = list(dict.fromkeys(trial.name for trial in trials))
+    every = options.only is None and sweep.method != "bayes"
+    if options.against and every and options.against not in names:
+        near = get_close_matches(options.against, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names[:20])}"
+        raise UserError(f"ablate: --against {options.against}: no such setting; {hint}")
     config = parse_trials(trials, sweep.path.name)
     for test in _tests(options):
         require_test(test.text, test.words, config)
@@ -186,7 +193,7 @@ def _run_here(
 def _tests(options: Any) -> "list[FurtherTest]":
     from blocklearn.ablation.further_tests import FurtherTest
 
-    return [FurtherTest(text) for text in dict.fromkeys(options.test)]
+    return [FurtherTest(text, options.against) for text in dict.fromkeys(options.test)]
 
 
 def _test_further(

@@ -76,7 +76,8 @@ def ablate_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="test the runs in this way too when all have ended: an evaluation or a configuration, "
-        'and flags of blocklearn test, e.g. KNN, probe_speaker.yaml, "KNN --evaluation.k [20]"',
+        'and flags of blocklearn test, e.g. KNN, probe_speaker.yaml, "KNN --evaluation.k [20]"; '
+        "{against}: the checkpoint of the --against setting's run of the same seed",
     )
     parser.add_argument(
         "--executor",

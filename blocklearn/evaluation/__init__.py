@@ -13,6 +13,7 @@ from blocklearn.evaluation.reconstruction import Reconstruction
 from blocklearn.evaluation.representation import Representation
 from blocklearn.evaluation.retrieval import Retrieval
 from blocklearn.evaluation.robustness import Robustness
+from blocklearn.evaluation.similarity import Similarity
 from blocklearn.evaluation.transfer import Transfer
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "Retrieval",
     "Robustness",
     "Row",
+    "Similarity",
     "Transfer",
 ]

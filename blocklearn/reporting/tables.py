@@ -28,6 +28,8 @@ VALUES = {
     "effective_rank": "effective rank",
     "feature_std": "std",
     "plain_std": "plain std",
+    "cka": "CKA",
+    "cka_last": "CKA with the last",
     "cka_before": "CKA before",
     "rbf_cka_before": "RBF CKA before",
     "participation_ratio": "participation ratio",

@@ -52,10 +52,45 @@ def test_what_begins_with_a_flag_with_nothing_or_is_not_closed_is_refused(text: 
 
 def test_a_test_writes_into_a_folder_of_its_own(tmp_path: Path) -> None:
     trial = trials(tmp_path)[0]
-    arguments = FurtherTest("KNN --evaluation.k [5]").of(trial).arguments
+    test = FurtherTest("KNN --evaluation.k [5]").of(trial)
+    assert test
+    arguments = test.arguments
     assert arguments[0] == "test"
     assert arguments[arguments.index("--save_as") + 1] == "knn-k-5"
     assert str(trial.folder / "config.yaml") in arguments
+
+
+def test_a_run_is_tested_against_the_run_of_another_setting_with_the_same_seed(
+    tmp_path: Path,
+) -> None:
+    every = trials(tmp_path)  # noise none and all, seeds 0 and 1
+    test = FurtherTest("Similarity --evaluation.to {against}", "noise=none")
+    assert test.name == "similarity-to-noise-none"
+    made = test.of(every[3], every)
+    assert made
+    named = made.arguments[made.arguments.index("--evaluation.to") + 1]
+    assert named == str(every[1].folder / "checkpoints" / "last.ckpt")
+    assert (every[1].name, every[1].seed) == ("noise=none", every[3].seed)
+
+
+def test_where_the_other_run_has_not_ended_that_is_told_and_the_others_are_tested(
+    tmp_path: Path,
+) -> None:
+    every = trials(tmp_path)
+    for trial in (every[0], every[2], every[3]):
+        finish(trial, 90.0)
+        write_trained(trial.folder, 0.0)
+    test = FurtherTest("Similarity --evaluation.to {against}", "noise=none")
+    tests = FurtherTests([(t, outcome_of(t)) for t in every], [test], [{}])
+    assert tests.count == 2
+    assert [told.partition("; why: ")[2] for told in tests.failed] == [
+        "no run of noise=none with its seed has ended"
+    ]
+
+
+def test_a_test_against_no_setting_is_refused() -> None:
+    with pytest.raises(UserError, match="name its setting with --against SETTING"):
+        FurtherTest("Similarity --evaluation.to {against}")
 
 
 def test_a_run_that_has_learned_on_is_tested_again(tmp_path: Path) -> None:

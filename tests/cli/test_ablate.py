@@ -149,6 +149,36 @@ def test_a_further_test_that_cannot_be_is_refused_before_the_first_run(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--against=noise=al"], "--against noise=al: no such setting; did you mean noise=all?"),
+        (["--against=x"], "--against x: no such setting; there are noise=none, noise=all"),
+        (["--test=Similarity --evaluation.to {against}"], "name its setting with --against"),
+    ],
+)
+def test_a_comparison_with_no_setting_is_refused_before_the_first_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], told: str
+) -> None:
+    path = write_sweep(tmp_path, NOISE)
+    assert main(["ablate", str(path), f"--default_root_dir={tmp_path / 'runs'}", *flags]) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_runs_that_have_ended_are_compared_with_one_of_them(
+    ran: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ran[0]
+    own = [str(folder / "own.yaml"), f"--default_root_dir={folder / 'runs'}", "--only=0"]
+    test = ["--against=lr=0.002", "--test=Similarity --evaluation.to {against}"]
+    main(["ablate", *own, *test])
+    name = "similarity-to-lr-0.002"
+    assert "failed" not in capsys.readouterr().out
+    found = json.loads((folder / "runs" / "lr=0.002" / name / "results.json").read_text())
+    assert [row["cka"] for row in found["rows"]] == pytest.approx([1.0] * len(found["rows"]))
+
+
 def test_what_has_ended_is_not_run_again(ran: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ran[0]
     log = folder / "runs" / "lr=0.002" / "log.txt"
