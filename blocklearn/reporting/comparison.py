@@ -95,25 +95,27 @@ def _print_kind(heading: str, places: Sequence[Place], found: Figures, first: Re
 
 def _column(spreads: Sequence[Spread | None], first: Results) -> list[str]:
     """As text, the best marked; those that look the same are all the best."""
+    told = [_told(spread, first.unit) for spread in spreads]
     there = [spread.mean for spread in spreads if spread]
+    means = [spread.mean if spread else None for spread in spreads]
     pick = max if first.higher_is_better else min
-    best = shown_short(pick(there), first.unit) if len(there) > 1 else None
-    widest = max(len(_sd(spread, first.unit)) for spread in spreads)
-    return [_cell(spread, best, first.unit, widest) for spread in spreads]
+    best = told[means.index(pick(there))][0] if len(there) > 1 else None
+    widest = max(len(sd) for _, sd in told)
+    return [_cell(mean, sd, best, widest) for mean, sd in told]
 
 
-def _cell(spread: Spread | None, best: str | None, unit: str, width: int) -> str:
+def _cell(mean: str, sd: str, best: str | None, width: int) -> str:
+    marked = f"*{mean}" if mean == best else mean
+    return f"{marked} ± {sd:>{width}}" if sd else marked
+
+
+def _told(spread: Spread | None, unit: str) -> tuple[str, str]:
+    """Mean and standard deviation; the latter empty where there is none."""
     if spread is None:
-        return "-"
-    text = shown_short(spread.mean, unit)
-    marked = f"*{text}" if text == best else text
-    return marked if spread.sd is None else f"{marked} ± {_sd(spread, unit):>{width}}"
-
-
-def _sd(spread: Spread | None, unit: str) -> str:
-    if spread is None or spread.sd is None:
-        return ""
-    return shown_spread(spread.sd, unit)
+        return "-", ""
+    if spread.sd is None:
+        return shown_short(spread.mean, unit), ""
+    return shown_spread(spread.mean, spread.sd, unit)
 
 
 def _as_columns(name: str, spread: Spread | None) -> dict[str, float | int | str]:

@@ -78,7 +78,6 @@ def _table(
 def _cell(spread: Spread | None, unit: str) -> str:
     if spread is None:
         return "-"
-    text = shown_short(spread.mean, unit)
     if spread.sd is None:
-        return text
-    return f"{text} ± {shown_spread(spread.sd, unit)}"
+        return shown_short(spread.mean, unit)
+    return " ± ".join(shown_spread(spread.mean, spread.sd, unit))

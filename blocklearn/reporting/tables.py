@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -63,9 +64,26 @@ def shown_short(value: float, unit: str) -> str:
     return f"{value:.1f}" if "%" in unit else f"{value:.4g}"
 
 
-def shown_spread(sd: float, unit: str) -> str:
-    """A standard deviation, beside a value as `shown_short` has it."""
-    return f"{sd:.1f}" if "%" in unit else f"{sd:.2g}"
+def shown_spread(mean: float, sd: float, unit: str, of_percent: int = 1) -> tuple[str, str]:
+    """A mean and its standard deviation for people, with as many decimals as each other: the two
+    first digits of the deviation, and of the larger of the two no more than four.
+
+    Args:
+        mean: of several values.
+        sd: their standard deviation.
+        unit: of both.
+        of_percent: how many decimals accuracies have.
+    """
+    if "%" in unit:
+        return f"{mean:.{of_percent}f}", f"{sd:.{of_percent}f}"
+    size = max(abs(mean), sd)
+    if not 1e-3 <= size < 1e6:
+        return f"{mean:.4g}", f"{sd:.2g}"
+    most = 3 - math.floor(math.log10(size))
+    if sd < 0.5 * 10**-most:
+        return f"{mean:.4g}", "0"
+    decimals = max(0, min(most, 1 - math.floor(math.log10(sd))))
+    return f"{mean:.{decimals}f}", f"{sd:.{decimals}f}"
 
 
 def feature_name(feature: str) -> str:

@@ -127,7 +127,7 @@ def test_the_picture_has_a_panel_per_feature_bars_over_seeds_and_a_text(
     assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([52 - 2**0.5, 52 + 2**0.5])
     title, text = told(tmp_path / "p.png")
     assert title == "Linear probes on digits, mean ± sd of 2 seeds"
-    assert "run 0: layer1 global average 52 ± 1.4" in text
+    assert "run 0: layer1 global average 52.0 ± 1.4" in text
 
 
 def test_the_csv_has_a_line_per_run_seed_and_row(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from blocklearn.evaluation import Row
 from blocklearn.reporting.loggers import MetricsCSV, WandbSettings, build_wandb
 from blocklearn.reporting.plots import plot_results
 from blocklearn.reporting.results import Results, read_results, write_results
-from blocklearn.reporting.tables import print_results, print_validation
+from blocklearn.reporting.tables import print_results, print_validation, shown_spread
 
 HOW = {"lr": 0.1, "epochs": 10}
 
@@ -201,3 +202,30 @@ def test_validation_is_a_line_a_block_in_the_blocks_order_without_single_steps(
         ["block2", "0.25", "0.25", "-"],
         ["block10", "1.25", "1.25", "1.235e+04"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "told"),
+    [
+        (0.92314, 0.0412, "0.923 ± 0.041"),
+        (40.544, 1.52, "40.5 ± 1.5"),
+        (27.751, 0.0312, "27.75 ± 0.03"),
+        (-0.06333, 0.381, "-0.06 ± 0.38"),
+        (12345.6, 561.0, "12346 ± 561"),
+        (1.0, 1.9e-15, "1 ± 0"),
+        (2.5, 0.0, "2.5 ± 0"),
+        (0.0, 0.0, "0 ± 0"),
+        (1.234e-5, 3.1e-6, "1.234e-05 ± 3.1e-06"),
+        (1e-5, 0.31, "0.00 ± 0.31"),
+        (math.nan, 1.0, "nan ± 1"),
+    ],
+)
+def test_a_mean_has_as_many_decimals_as_its_standard_deviation(
+    mean: float, sd: float, told: str
+) -> None:
+    assert " ± ".join(shown_spread(mean, sd, "")) == told
+
+
+def test_accuracies_have_the_decimals_that_there_is_room_for() -> None:
+    assert shown_spread(97.24, 0.55, "%") == ("97.2", "0.6")
+    assert shown_spread(97.24, 0.551, "%", of_percent=2) == ("97.24", "0.55")
