@@ -81,7 +81,7 @@ class BlockwiseModule(LightningWalk):
         network: how the network is built.
         optimizer: the optimizer of every block; built from its parameters, its `lr` is the peak of
             the curve.
-        lr_schedule: learning-rate curve, a function of the batch count; `WarmupCosine` where null.
+        lr_schedule: the learning rate's curve; by the batch count, `WarmupCosine` where null.
         schedule: which blocks learn when; every block from every batch where null.
         update: how a loss becomes an update: clipping, accumulation, what is not finite.
         execution: which block runs when, and where; one after the other where null.
