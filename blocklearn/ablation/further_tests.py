@@ -67,10 +67,15 @@ class FurtherTest:
 
     @property
     def name(self) -> str:
-        """Of the folder of its results, in that of the run."""
+        """Of its tables and pictures."""
         text = self.text.replace(AGAINST, str(self.against))
         words = re.sub(r"\.ya?ml\b|--(evaluation\.)?", "", text)
         return cleaned(words).lower()
+
+    @property
+    def folder(self) -> str:
+        """Name of that of its results, in that of the run; none that a run's own tests have."""
+        return f"test_{self.name}"
 
     def of(self, trial: Trial, others: Iterable[Trial] = ()) -> Trial | None:
         """The trial's test, to be run in its folder; None where it needs a run that is not there.
@@ -79,7 +84,7 @@ class FurtherTest:
             trial: that is tested.
             others: runs that have ended.
         """
-        words = [*self.words, "--save_as", self.name]
+        words = [*self.words, "--save_as", self.folder]
         if AGAINST in self.text:
             same = [t for t in others if (t.name, t.seed) == (self.against, trial.seed)]
             if not same:
@@ -90,7 +95,7 @@ class FurtherTest:
 
     def results_of(self, trial: Trial) -> Path | None:
         """What it found of the trial as it is now; None where it was not tested since."""
-        path, state = trial.folder / self.name / RESULTS, RunFolder(trial.folder).last_checkpoint
+        path, state = trial.folder / self.folder / RESULTS, RunFolder(trial.folder).last_checkpoint
         if not path.exists():
             return None
         learned_on = state.exists() and path.stat().st_mtime < state.stat().st_mtime

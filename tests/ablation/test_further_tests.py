@@ -56,7 +56,7 @@ def test_a_test_writes_into_a_folder_of_its_own(tmp_path: Path) -> None:
     assert test
     arguments = test.arguments
     assert arguments[0] == "test"
-    assert arguments[arguments.index("--save_as") + 1] == "knn-k-5"
+    assert arguments[arguments.index("--save_as") + 1] == "test_knn-k-5"
     assert str(trial.folder / "config.yaml") in arguments
 
 
@@ -99,10 +99,24 @@ def test_a_run_that_has_learned_on_is_tested_again(tmp_path: Path) -> None:
     write_trained(trial.folder, 100.0)
     ended = [(trial, outcome_of(trial))]
     assert FurtherTests(ended, [test], [{}]).count == 1
-    write_tested(trial.folder / "knn", 50.0, 101.0)
+    write_tested(trial.folder / "test_knn", 50.0, 101.0)
     assert FurtherTests(ended, [test], [{}]).count == 0
-    write_tested(trial.folder / "knn", 50.0, 99.0)
+    write_tested(trial.folder / "test_knn", 50.0, 99.0)
     assert FurtherTests(ended, [test], [{}]).count == 1
+
+
+def test_results_of_the_runs_own_tests_are_not_taken_for_those_of_a_further_one(
+    tmp_path: Path,
+) -> None:
+    trial = trials(tmp_path)[0]
+    finish(trial, 90.0)
+    write_trained(trial.folder, 0.0)
+    write_tested(trial.folder / "probe_digit", 50.0, 1.0)  # by the protocol of its own recipe
+    test = FurtherTest("probe_digit.yaml")
+    assert FurtherTests([(trial, outcome_of(trial))], [test], [{}]).count == 1
+    made = test.of(trial)
+    assert made
+    assert not (trial.folder / made.arguments[made.arguments.index("--save_as") + 1]).exists()
 
 
 def test_what_was_found_is_told_by_setting_over_its_seeds_without_runs_that_failed(
@@ -112,7 +126,7 @@ def test_what_was_found_is_told_by_setting_over_its_seeds_without_runs_that_fail
     for number, trial in enumerate(every[:3]):
         finish(trial, 90.0)
         write_trained(trial.folder, 0.0)
-        write_tested(trial.folder / "knn", 10.0 * number, 1.0)
+        write_tested(trial.folder / "test_knn", 10.0 * number, 1.0)
     ended = [(trial, outcome_of(trial)) for trial in every]
     found = found_by(test, ended)
     assert {
@@ -136,8 +150,8 @@ def test_the_table_of_the_runs_is_shown_though_a_further_test_found_nothing(
 
 def test_what_was_tested_counts_though_the_checkpoint_is_gone(tmp_path: Path) -> None:
     trial, test = trials(tmp_path)[0], FurtherTest("KNN")
-    write_tested(trial.folder / "knn", 50.0, 1.0)
-    assert test.results_of(trial) == trial.folder / "knn" / "results.json"
+    write_tested(trial.folder / "test_knn", 50.0, 1.0)
+    assert test.results_of(trial) == trial.folder / "test_knn" / "results.json"
 
 
 def test_a_test_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:

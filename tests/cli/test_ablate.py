@@ -121,7 +121,7 @@ def test_runs_that_have_ended_can_be_tested_in_further_ways(
     test = ["--test=KNN --evaluation.k [3]"]
     main(["ablate", *own, "--only=0", *test])
     assert "[1/1] KNN --evaluation.k [3], lr=0.002: " in capsys.readouterr().out
-    found = folder / "runs" / "lr=0.002" / "knn-k-3" / "results.json"
+    found = folder / "runs" / "lr=0.002" / "test_knn-k-3" / "results.json"
     before = found.stat().st_mtime_ns
     main(["ablate", *own, "--only=0", *test])
     assert found.stat().st_mtime_ns == before
@@ -173,7 +173,7 @@ def test_runs_that_have_ended_are_compared_with_one_of_them(
     own = [str(folder / "own.yaml"), f"--default_root_dir={folder / 'runs'}", "--only=0"]
     test = ["--against=lr=0.002", "--test=Similarity --evaluation.to {against}"]
     main(["ablate", *own, *test])
-    name = "similarity-to-lr-0.002"
+    name = "test_similarity-to-lr-0.002"
     assert "failed" not in capsys.readouterr().out
     found = json.loads((folder / "runs" / "lr=0.002" / name / "results.json").read_text())
     assert [row["cka"] for row in found["rows"]] == pytest.approx([1.0] * len(found["rows"]))
