@@ -35,18 +35,24 @@ def summarise(
     runs = by_setting(ended)
     if not any(runs.values()):
         return written
-    tables = {"ablation": runs}
+    tables = [("", "ablation", runs)]
     for test in tests:
+        how = f"--test {test.text!r}"
         if found := found_by(test, ended):
-            tables[f"ablation_{test.name}"] = found
+            tables.append((how, f"ablation_{test.name}", found))
         else:
-            print(f"--test {test.text!r}: no run has been tested so yet")
-    for name, found in tables.items():
+            print(f"{how}: no run has been tested so yet")
+    for how, name, found in tables:
+        if how:
+            print(f"\n{how}")
         print_comparison(found)
         picture = plot_comparison(found, folder / f"{name}.png")
         written += [picture, write_comparison(found, folder / f"{name}.csv")]
     print(_best(ended, metric))
-    return [*written, write_markdown(list(tables.values()), folder / "ablation.md")]
+    return [
+        *written,
+        write_markdown({how: found for how, _, found in tables}, folder / "ablation.md"),
+    ]
 
 
 def by_setting(ended: Ended) -> dict[str, list[Results]]:

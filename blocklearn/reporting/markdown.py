@@ -17,19 +17,19 @@ from blocklearn.reporting.tables import feature_name, shown_short, shown_spread,
 from blocklearn.weights.atomic_write import replacing
 
 
-def write_markdown(evaluations: Sequence[Mapping[str, Sequence[Results]]], path: Path) -> Path:
+def write_markdown(evaluations: Mapping[str, Mapping[str, Sequence[Results]]], path: Path) -> Path:
     """A heading for every evaluation, and below it a table for every value and kind of feature: a
     line per run, a column per stage, mean ± standard deviation (n - 1) over several results of a
     run. Behind those of the value that is compared, what every stage adds to the one before it.
 
     Args:
-        evaluations: for each, results by the label of the run.
+        evaluations: for each, by what stands behind its heading, results by the label of the run.
         path: of the file, which is written whole or not at all.
 
     Raises:
         UserError: where no run has results of an evaluation.
     """
-    text = "\n\n".join(part for runs in evaluations for part in _parts(runs))
+    text = "\n\n".join(part for how, runs in evaluations.items() for part in _parts(how, runs))
     with replacing(path) as unfinished:
         unfinished.write_text(f"{text}\n")
     return path
@@ -42,10 +42,10 @@ def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _parts(runs: Mapping[str, Sequence[Results]]) -> Iterator[str]:
+def _parts(how: str, runs: Mapping[str, Sequence[Results]]) -> Iterator[str]:
     first = first_of(runs)
     unit = f", {first.unit}" if first.unit else ""
-    yield f"## {first.full_title}{unit}{over_what(runs)}"
+    yield f"## {first.full_title}{unit}{over_what(runs)}{f': {how}' if how else ''}"
     names = dict.fromkeys([first.compared, *first.names])
     for name in names:
         found = {run: over_seeds(results, name) for run, results in runs.items() if results}

@@ -75,7 +75,7 @@ def shown_spread(mean: float, sd: float, unit: str, of_percent: int = 1) -> tupl
         of_percent: how many decimals accuracies have.
     """
     if "%" in unit:
-        return f"{mean:.{of_percent}f}", f"{sd:.{of_percent}f}"
+        return f"{mean:z.{of_percent}f}", f"{sd:.{of_percent}f}"
     size = max(abs(mean), sd)
     if not 1e-3 <= size < 1e6:
         return f"{mean:.4g}", f"{sd:.2g}"
@@ -83,7 +83,7 @@ def shown_spread(mean: float, sd: float, unit: str, of_percent: int = 1) -> tupl
     if sd < 0.5 * 10**-most:
         return f"{mean:.4g}", "0"
     decimals = max(0, min(most, 1 - math.floor(math.log10(sd))))
-    return f"{mean:.{decimals}f}", f"{sd:.{decimals}f}"
+    return f"{mean:z.{decimals}f}", f"{sd:.{decimals}f}"
 
 
 def feature_name(feature: str) -> str:

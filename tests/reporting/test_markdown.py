@@ -20,11 +20,11 @@ def test_every_value_of_every_feature_has_a_table_with_mean_and_spread_over_seed
 
     short = results(Row("layer1", 1, "raw", {"top1": 1.0}))
     runs = {"a|b": [seed(90.0, 60.0), seed(94.0, 62.0)], "c": [short], "failed": []}
-    text = write_markdown([runs], tmp_path / "all.md").read_text()
+    text = write_markdown({"--test KNN": runs}, tmp_path / "all.md").read_text()
     assert (
         text
         == """\
-## Linear probes on digits, accuracy in %, mean ± sd of 1 to 2 seeds
+## Linear probes on digits, accuracy in %, mean ± sd of 1 to 2 seeds: --test KNN
 
 | top-1 global average | 1 layer1 |
 | --- | ---: |
@@ -50,7 +50,7 @@ def test_what_a_stage_adds_to_the_one_before_is_the_difference_within_every_seed
         return results(*reversed(raw), Row("layer2", 2, "head", {"top1": 50.0}))
 
     runs = {"a": [seed(90.0, 91.0, 94.0), seed(60.0, 65.0, 64.0)], "b": [seed(70.0, 0, 69.0)]}
-    text = write_markdown([runs], tmp_path / "all.md").read_text()
+    text = write_markdown({"": runs}, tmp_path / "all.md").read_text()
     assert (
         """\
 | top-1 global average, minus the stage before | 2 layer2 | 3 layer3 |
