@@ -59,6 +59,7 @@ class DriftingGratings(Evaluation):
 
     kind: ClassVar[str] = "gratings"
     title: ClassVar[str] = "Low-level probes"
+    learns: ClassVar[bool] = False
     unit: ClassVar[str] = "R²"
 
     def __init__(

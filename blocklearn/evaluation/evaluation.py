@@ -49,12 +49,14 @@ class Evaluation(ABC):
         title: what table and picture are called.
         unit: of the values, for people.
         higher_is_better: whether the largest value is the best.
+        learns: whether anything in it depends on the labels of training samples.
     """
 
     kind: ClassVar[str] = "evaluation"
     title: ClassVar[str] = "Evaluation"
     unit: ClassVar[str] = ""
     higher_is_better: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
 
     protocol: ProbeSettings = ProbeSettings()
     _make_trainer: Callable[[int], Trainer] | None = None
@@ -110,16 +112,20 @@ class Evaluation(ABC):
             )
         return self._make_trainer(epochs)
 
+    @property
+    def _labelled_part(self) -> float:
+        return self.protocol.labelled_part if self.learns else 1.0
+
     def full_title(self, target: str | None = None) -> str:
         """What table and picture are called; `target` says which of several labellings was
         learned."""
-        return full_title(self.title, target, self.protocol.labelled_part)
+        return full_title(self.title, target, self._labelled_part)
 
     def name(self, target: str | None = None) -> str:
         """Of the folder of results: one per kind, target and part of the labels: `probe_speaker`,
         `probe_0.1`, `finetune_digit_0.1`. Nothing else is in the name: of two protocols that agree
         in these, as two learning rates do, the later one replaces the earlier one's results."""
-        part = None if self.protocol.labelled_part == 1 else f"{self.protocol.labelled_part:g}"
+        part = None if self._labelled_part == 1 else f"{self._labelled_part:g}"
         return "_".join(word for word in (self.kind, target, part) if word)
 
 

@@ -43,6 +43,7 @@ class Gallery(Evaluation):
 
     kind: ClassVar[str] = "gallery"
     title: ClassVar[str] = "Neighbours and maps"
+    learns: ClassVar[bool] = False
     unit: ClassVar[str] = "%"
 
     def __init__(

@@ -78,6 +78,7 @@ class Reconstruction(Evaluation):
 
     kind: ClassVar[str] = "reconstruction"
     title: ClassVar[str] = "Masked reconstruction"
+    learns: ClassVar[bool] = False
     unit: ClassVar[str] = "mean squared error"
     higher_is_better: ClassVar[bool] = False
 

@@ -42,6 +42,7 @@ class Retrieval(Evaluation):
 
     kind: ClassVar[str] = "retrieval"
     title: ClassVar[str] = "Retrieval"
+    learns: ClassVar[bool] = False
     unit: ClassVar[str] = "%"
 
     def __init__(

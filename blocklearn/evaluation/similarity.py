@@ -40,6 +40,7 @@ class Similarity(Evaluation):
 
     kind: ClassVar[str] = "similarity"
     title: ClassVar[str] = "Linear CKA with another network"
+    learns: ClassVar[bool] = False
 
     def __init__(self, to: str, samples: int = 2000, batch: int | None = None) -> None:
         if samples < 4 or (batch is not None and batch < 4):

@@ -13,7 +13,15 @@ from blocklearn import BlockwiseModule, UserError
 from blocklearn.__main__ import main
 from blocklearn.data import Digits
 from blocklearn.data.evenly_spaced import evenly_spaced
-from blocklearn.evaluation import Similarity
+from blocklearn.evaluation import (
+    DriftingGratings,
+    Evaluation,
+    Gallery,
+    LinearProbe,
+    Reconstruction,
+    Retrieval,
+    Similarity,
+)
 from blocklearn.evaluation.cached_features import collect_features
 from blocklearn.evaluation.probe_settings import ProbeSettings
 from blocklearn.metrics.linear_cka import linear_cka
@@ -122,6 +130,22 @@ def test_the_other_network_is_needed(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         main(["test", "--evaluation=Similarity", "--wandb.mode=disabled"])
     assert "error: to is needed, and is not given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [Similarity("other.ckpt"), Retrieval(), Gallery(), Reconstruction(), DriftingGratings()],
+    ids=lambda evaluation: evaluation.kind,
+)
+def test_what_learns_from_no_labels_is_not_called_after_a_part_of_them(
+    tmp_path: Path, evaluation: Evaluation
+) -> None:
+    protocol = ProbeSettings(labelled_part=0.2)
+    evaluation.under(protocol, lambda epochs: small_trainer(tmp_path))
+    assert (evaluation.name(), evaluation.full_title()) == (evaluation.kind, evaluation.title)
+    probe = LinearProbe().under(protocol, lambda epochs: small_trainer(tmp_path))
+    assert probe.name() == "probe_0.2"
+    assert probe.full_title().endswith("with 20% of the labels")
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
