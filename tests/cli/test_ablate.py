@@ -260,6 +260,11 @@ def test_every_shipped_sweep_expands_to_commands_that_parse(path: Path, tmp_path
     assert config.then_test is True
     assert config.resume == "auto"
     assert sweep.metric.name.startswith("probe/")
+    for trial in trials:
+        if trial.name == "untrained":  # shorter than its recipe is meant to be
+            config = parse_trials([trial], path.name)
+            warm_up = config.model.lr_schedule.get("init_args", {}).get("warmup_epochs", 0)
+            assert warm_up <= config.trainer.max_epochs
     assert sweep.metric.maximize
     assert "--then_test" in sweep.command, "an agent of W&B adds nothing"
 
