@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from blocklearn.blocks.blockwise import BlockwiseModule
+from blocklearn.blocks.data_check import require_fit
 from blocklearn.data.datamodule import KeyedDataModule
 from blocklearn.data.evenly_spaced import evenly_spaced
 from blocklearn.errors import UserError
@@ -58,10 +59,14 @@ class Similarity(Evaluation):
     def run(self, network: BlockwiseModule, data: KeyedDataModule) -> list[Row]:
         """
         Raises:
-            UserError: where the checkpoint cannot be read, for fewer than four test samples, and
-                for features that are not finite, naming the first.
+            UserError: where the checkpoint cannot be read, or its network not take these data, for
+                fewer than four test samples, and for features that are not finite.
         """
         other = BlockwiseModule.load_from_checkpoint(self.to)
+        try:
+            require_fit(other, data, learns=False)
+        except UserError as error:
+            raise UserError(f"evaluation: Similarity: the network of {self.to}: {error}") from error
         own, others = (self._features(one, data) for one in (network, other))
         specs, theirs = (one.feature_specs(kinds=RAW) for one in (network, other))
         self._names = [[spec.stage for spec in of] for of in (specs, theirs)]

@@ -148,6 +148,14 @@ def test_what_learns_from_no_labels_is_not_called_after_a_part_of_them(
     assert probe.full_title().endswith("with 20% of the labels")
 
 
+def test_another_network_that_cannot_take_the_data_is_refused(tmp_path: Path) -> None:
+    shape = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "in_chans": 1}
+    path = saved(small_network(backbone_kwargs=shape), tmp_path)
+    told = r"the network of .*other\.ckpt: backbone: resnet18 takes 1 channels"
+    with pytest.raises(UserError, match=told):
+        similarity(tmp_path, path).run(small_network(), ready())
+
+
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match=r"other\.ckpt was not written by blocklearn fit"):
