@@ -89,7 +89,7 @@ class Similarity(Evaluation):
             own,
             others,
             folder / "cka.png",
-            "Linear CKA with another network" if self.batch is None else "Minibatch CKA",
+            self.title if self.batch is None else "Minibatch CKA",
             f"How alike each of {len(own)} stages and {len(others)} of {self.to} are, from 0 to 1; "
             f"the last two have {self._cka[-1][-1]:.2f}.",
             ("tested", "other"),

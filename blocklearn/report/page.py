@@ -16,7 +16,7 @@ from blocklearn.reporting.plots import plot_results
 from blocklearn.reporting.results import Results
 from blocklearn.reporting.run_curves import draw_run_curves
 from blocklearn.reporting.run_facts import read_facts
-from blocklearn.reporting.tables import feature_name, shown, shown_spread, value_name
+from blocklearn.reporting.tables import feature_name, value_name, with_spread
 from blocklearn.weights.atomic_write import replacing
 
 TEMPLATE = "page.html"
@@ -175,9 +175,7 @@ def _cell(evaluation: str, group: Group, row: Row, value: str, unit: str) -> str
     if value not in row.values:
         return "-"
     spread = group.spread(evaluation, row, value)
-    if spread is None:
-        return shown(row.values[value], unit)
-    return " ± ".join(shown_spread(row.values[value], spread, unit, of_percent=2))
+    return with_spread(row.values[value], spread, unit, of_percent=2)
 
 
 def _of_seeds(rows: Sequence[Sequence[str]]) -> str:

@@ -19,7 +19,7 @@ from blocklearn.reporting.seeds import (
     over_what,
     place,
 )
-from blocklearn.reporting.tables import feature_name, shown_short, shown_spread, value_name
+from blocklearn.reporting.tables import feature_name, shown_spread, value_name
 from blocklearn.reporting.wide_table import print_wide
 from blocklearn.weights.atomic_write import replacing
 
@@ -111,11 +111,7 @@ def _cell(mean: str, sd: str, best: str | None, width: int) -> str:
 
 def _told(spread: Spread | None, unit: str) -> tuple[str, str]:
     """Mean and standard deviation; the latter empty where there is none."""
-    if spread is None:
-        return "-", ""
-    if spread.sd is None:
-        return shown_short(spread.mean, unit), ""
-    return shown_spread(spread.mean, spread.sd, unit)
+    return ("-", "") if spread is None else shown_spread(spread.mean, spread.sd, unit)
 
 
 def _as_columns(name: str, spread: Spread | None) -> dict[str, float | int | str]:

@@ -18,7 +18,7 @@ from blocklearn.reporting.seeds import (
     kinds_of,
     over_what,
 )
-from blocklearn.reporting.tables import feature_name, shown_spread, value_name
+from blocklearn.reporting.tables import feature_name, value_name, with_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,6 +142,4 @@ def _text(found: Figures, what: str) -> str:
 
 def _point(place: Place, spread: Spread) -> str:
     name = " ".join(word for word in (place.stage, feature_name(place.feature), place.data) if word)
-    if spread.sd is None:
-        return f"{name} {spread.mean:.4g}"
-    return f"{name} {' ± '.join(shown_spread(spread.mean, spread.sd, ''))}"
+    return f"{name} {with_spread(spread.mean, spread.sd, '')}"

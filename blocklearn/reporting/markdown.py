@@ -13,7 +13,7 @@ from blocklearn.reporting.seeds import (
     over_stage_before,
     over_what,
 )
-from blocklearn.reporting.tables import feature_name, shown_short, shown_spread, value_name
+from blocklearn.reporting.tables import feature_name, value_name, with_spread
 from blocklearn.weights.atomic_write import replacing
 
 
@@ -76,8 +76,4 @@ def _table(
 
 
 def _cell(spread: Spread | None, unit: str) -> str:
-    if spread is None:
-        return "-"
-    if spread.sd is None:
-        return shown_short(spread.mean, unit)
-    return " ± ".join(shown_spread(spread.mean, spread.sd, unit))
+    return "-" if spread is None else with_spread(spread.mean, spread.sd, unit)

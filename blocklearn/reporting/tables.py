@@ -59,23 +59,20 @@ def shown(value: float, unit: str) -> str:
     return f"{value:.2f}" if "%" in unit else f"{value:.4g}"
 
 
-def shown_short(value: float, unit: str) -> str:
-    """The same where there is less room: accuracies with one decimal."""
-    return f"{value:.1f}" if "%" in unit else f"{value:.4g}"
-
-
-def shown_spread(mean: float, sd: float, unit: str, of_percent: int = 1) -> tuple[str, str]:
+def shown_spread(mean: float, sd: float | None, unit: str, of_percent: int = 1) -> tuple[str, str]:
     """A mean and its standard deviation for people, with as many decimals as each other: the two
     first digits of the deviation, and of the larger of the two no more than four.
 
     Args:
         mean: of several values.
-        sd: their standard deviation.
+        sd: their standard deviation; for None, as of a single value, the second text is empty.
         unit: of both.
         of_percent: how many decimals accuracies have.
     """
     if "%" in unit:
-        return f"{mean:z.{of_percent}f}", f"{sd:.{of_percent}f}"
+        return f"{mean:z.{of_percent}f}", "" if sd is None else f"{sd:.{of_percent}f}"
+    if sd is None:
+        return f"{mean:.4g}", ""
     size = max(abs(mean), sd)
     if not 1e-3 <= size < 1e6:
         return f"{mean:.4g}", f"{sd:.2g}"
@@ -84,6 +81,11 @@ def shown_spread(mean: float, sd: float, unit: str, of_percent: int = 1) -> tupl
         return f"{mean:.4g}", "0"
     decimals = max(0, min(most, 1 - math.floor(math.log10(sd))))
     return f"{mean:z.{decimals}f}", f"{sd:.{decimals}f}"
+
+
+def with_spread(mean: float, sd: float | None, unit: str, of_percent: int = 1) -> str:
+    """`shown_spread` as one text: `97.2 ± 0.6`, or the mean alone."""
+    return " ± ".join(part for part in shown_spread(mean, sd, unit, of_percent) if part)
 
 
 def feature_name(feature: str) -> str:
